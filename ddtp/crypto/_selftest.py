@@ -1,0 +1,92 @@
+"""Known answers that an implementation must reproduce before it is used (spec/00 s.8).
+
+The values are those of spec/vectors/00-suite; they are repeated here because an installed package has no spec folder,
+and a test compares the two.
+"""
+
+from typing import Final
+
+from ddtp.crypto._contracts import Sm2, Sm3, Sm4
+from ddtp.errors import AuthenticationFailed, CryptoUnavailable
+
+# GB/T 32905-2016 example 1.
+SM3_MESSAGE: Final = b"abc"
+SM3_DIGEST: Final = bytes.fromhex("66c7f0f462eeedd9d1f2d46bdc10e4e24167c4875cf2f7a2297da02b8f4ba8e0")
+
+# RFC 8998 A.1.
+SM4_KEY: Final = bytes.fromhex("0123456789abcdeffedcba9876543210")
+SM4_NONCE: Final = bytes.fromhex("00001234567800000000abcd")
+SM4_AAD: Final = bytes.fromhex("feedfacedeadbeeffeedfacedeadbeefabaddad2")
+SM4_PLAINTEXT: Final = bytes.fromhex(
+    "aaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbccccccccccccccccdddddddddddddddd"
+    "eeeeeeeeeeeeeeeeffffffffffffffffeeeeeeeeeeeeeeeeaaaaaaaaaaaaaaaa"
+)
+SM4_SEALED: Final = bytes.fromhex(
+    "17f399f08c67d5ee19d0dc9969c4bb7d5fd46fd3756489069157b282bb200735"
+    "d82710ca5c22f0ccfa7cbf93d496ac15a56834cbcf98c397b4024a2691233b8d"
+    "83de3541e4c2b58177e065a9bf7b62ec"
+)
+
+# GM/T 0003.5-2012 annex A.2, user id 1234567812345678.
+SM2_PRIVATE_KEY: Final = bytes.fromhex("3945208f7b2144b13f36e38ac6d39f95889393692860b51a42fb81ef4df7c5b8")
+SM2_PUBLIC_KEY: Final = bytes.fromhex("0309f9df311e5421a150dd7d161e4bc5c672179fad1833fc076bb08ff356f35020")
+SM2_MESSAGE: Final = b"message digest"
+SM2_SIGNATURE: Final = bytes.fromhex(
+    "f5a03b0648d2c4630eeac513e1bb81a15944da3827d5b74143ac7eaceee720b3"
+    "b1b6aa29df212fd8763182bc0d421ca1bb9038fd1f7f42d4840b69c485bbc1aa"
+)
+
+
+def check_sm3(implementation: Sm3) -> None:
+    """Check the hash of "abc", also through a copied state.
+
+    Raises:
+        CryptoUnavailable: another hash came out.
+    """
+    state = implementation.new()
+    state.update(SM3_MESSAGE[:1])
+    twin = state.copy()
+    twin.update(SM3_MESSAGE[1:])
+    if twin.digest() != SM3_DIGEST:
+        raise _failure("SM3", implementation.description)
+
+
+def check_sm4(implementation: Sm4) -> None:
+    """Check the example of RFC 8998 in both directions, and that a changed tag is refused.
+
+    Raises:
+        CryptoUnavailable: another ciphertext or plaintext came out, or the changed tag was accepted.
+    """
+    cipher = implementation.gcm(SM4_KEY)
+    sealed = cipher.seal(SM4_NONCE, SM4_PLAINTEXT, SM4_AAD)
+    if sealed != SM4_SEALED or cipher.open(SM4_NONCE, sealed, SM4_AAD) != SM4_PLAINTEXT:
+        raise _failure("SM4-GCM", implementation.description)
+    try:
+        cipher.open(SM4_NONCE, sealed[:-1] + bytes([sealed[-1] ^ 1]), SM4_AAD)
+    except AuthenticationFailed:
+        return
+    raise _failure("SM4-GCM", implementation.description)
+
+
+def check_sm2(implementation: Sm2) -> None:
+    """Check the standard's signature and key, that another message is refused, and a fresh signature.
+
+    Raises:
+        CryptoUnavailable: one of these came out differently.
+    """
+    fresh = implementation.sign(SM2_PRIVATE_KEY, SM2_MESSAGE)
+    passed = (
+        implementation.public_key(SM2_PRIVATE_KEY) == SM2_PUBLIC_KEY
+        and implementation.verify(SM2_PUBLIC_KEY, SM2_MESSAGE, SM2_SIGNATURE)
+        and implementation.verify(SM2_PUBLIC_KEY, SM2_MESSAGE, fresh)
+        and not implementation.verify(SM2_PUBLIC_KEY, SM2_MESSAGE + b"!", SM2_SIGNATURE)
+    )
+    if not passed:
+        raise _failure("SM2", implementation.description)
+
+
+def _failure(primitive: str, description: str) -> CryptoUnavailable:
+    return CryptoUnavailable(
+        f"expected {primitive} to reproduce its standard's example, found another result from {description}",
+        hint="reinstall ddtp and its dependencies; nothing was signed, encrypted or accepted",
+    )

@@ -1,0 +1,99 @@
+"""SM3 and HMAC-SM3 (spec/00 s.2, GB/T 32905-2016)."""
+
+from typing import Final, final
+
+from ddtp.crypto import _backend
+from ddtp.crypto._contracts import Buffer, Sm3State
+
+DIGEST_SIZE: Final = 32
+BLOCK_SIZE: Final = 64
+
+_INNER_PAD: Final = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER_PAD: Final = bytes(byte ^ 0x5C for byte in range(256))
+
+
+def digest(data: Buffer) -> bytes:
+    """Return the 32-byte SM3 hash of `data`.
+
+    Raises:
+        CryptoUnavailable: no implementation passes its self-test.
+    """
+    state = _backend.sm3().new()
+    state.update(data)
+    return state.digest()
+
+
+@final
+class Prefixed:
+    """A hash that has already absorbed a prefix; made by `prefixed`.
+
+    A prefix that fills whole 64-byte blocks costs nothing more per digest. Safe to share between threads.
+    """
+
+    __slots__ = ("_state",)
+
+    def __init__(self, state: Sm3State) -> None:
+        self._state = state
+
+    def digest(self, *parts: Buffer) -> bytes:
+        """Return the 32-byte hash of prefix ‖ parts."""
+        state = self._state.copy()
+        for part in parts:
+            state.update(part)
+        return state.digest()
+
+
+def prefixed(prefix: Buffer) -> Prefixed:
+    """Hash `prefix` once, for many messages that start with it.
+
+    Raises:
+        CryptoUnavailable: no implementation passes its self-test.
+    """
+    state = _backend.sm3().new()
+    state.update(prefix)
+    return Prefixed(state)
+
+
+@final
+class Hasher:
+    """A running SM3 hash. Not safe to update from two threads at once.
+
+    Raises:
+        CryptoUnavailable: no implementation passes its self-test.
+    """
+
+    __slots__ = ("_state",)
+
+    def __init__(self) -> None:
+        self._state = _backend.sm3().new()
+
+    def update(self, data: Buffer) -> None:
+        """Absorb `data`."""
+        self._state.update(data)
+
+    def digest(self) -> bytes:
+        """Return the 32-byte hash of all that was absorbed so far; more can be absorbed afterwards."""
+        return self._state.digest()
+
+    def copy(self) -> "Hasher":
+        """Return an independent hasher that has absorbed the same bytes."""
+        twin = object.__new__(Hasher)
+        twin._state = self._state.copy()  # noqa: SLF001 - our own class
+        return twin
+
+
+def hmac(key: bytes, *parts: Buffer) -> bytes:
+    """Return the 32-byte HMAC-SM3 (RFC 2104) of the concatenated `parts`.
+
+    Compare a received value with `hmac.compare_digest` of the standard library, never with ==.
+
+    Args:
+        key: Of any length; one above 64 bytes is hashed first.
+        *parts: The message, in pieces.
+
+    Raises:
+        CryptoUnavailable: no implementation passes its self-test.
+    """
+    block = (digest(key) if len(key) > BLOCK_SIZE else key).ljust(BLOCK_SIZE, b"\0")
+    inner = prefixed(block.translate(_INNER_PAD)).digest(*parts)
+    return digest(block.translate(_OUTER_PAD) + inner)

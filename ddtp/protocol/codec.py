@@ -1,0 +1,111 @@
+"""Deterministic CBOR of the few types that DDTP uses (spec/01-encoding).
+
+One encoding per value: RFC 8949 section 4.2.1 order and shortest forms, no floats, no tags, no indefinite lengths, text
+in NFC. Decoding refuses everything else, so equal values have equal hashes and a signature covers one meaning only.
+"""
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+
+import cbor2
+
+from ddtp.errors import DecodeError
+
+Buffer = bytes | bytearray | memoryview
+Value = int | str | bytes | bool | Sequence["Value"] | Mapping[str, "Value"] | Mapping[int, "Value"]
+
+MAX_DEPTH = 16
+"""Deepest nesting of lists and maps: twice what any DDTP object uses, far below the recursion limit."""
+
+MAX_BYTES = 1 << 20
+"""Largest encoded object unless a chapter says otherwise: holds the disclosure proof of about 30,000 leaves."""
+
+_INTEGER_LIMIT = 1 << 64
+
+
+def encode(value: Value) -> bytes:
+    """Encode a value deterministically.
+
+    Args:
+        value: Integers of 64 bit, text, bytes, booleans, lists, and maps whose keys are all text (or all integers, in
+            COSE headers). Text must be NFC.
+
+    Returns:
+        The only encoding of this value.
+
+    Raises:
+        DecodeError: The value has another type, or breaks a rule of spec/01.
+    """
+    _check(value, depth=0)
+    return cbor2.dumps(value, canonical=True)
+
+
+def decode(data: Buffer, *, max_bytes: int = MAX_BYTES, integer_keys: bool = False) -> Value:
+    """Decode one value that fills `data` exactly.
+
+    Args:
+        data: The encoded bytes.
+        max_bytes: Refuse longer input before looking at it.
+        integer_keys: Allow integer map keys, which only COSE headers have.
+
+    Returns:
+        The value; lists come back as lists, maps as dictionaries.
+
+    Raises:
+        DecodeError: Anything that is not the deterministic encoding of an allowed value.
+    """
+    if len(data) > max_bytes:
+        raise DecodeError(f"expected at most {max_bytes} bytes of CBOR, found {len(data)}")
+    raw = bytes(data)
+    try:
+        value = cbor2.loads(raw, max_depth=MAX_DEPTH, allow_indefinite=False, allow_duplicate_keys=False)
+    except (cbor2.CBORDecodeError, ValueError, OverflowError) as err:
+        raise DecodeError(f"expected deterministic CBOR, found broken input: {err}") from err
+    _check(value, depth=0, integer_keys=integer_keys)
+    if cbor2.dumps(value, canonical=True) != raw:
+        raise DecodeError("expected the deterministic encoding of the value, found another encoding of it")
+    return value  # type: ignore[no-any-return]  # _check has proven the type
+
+
+def check_text(text: str) -> None:
+    """Check that text is safe to show and has one encoding.
+
+    Raises:
+        DecodeError: The text is not NFC, or contains control, bidirectional-override or unassigned characters.
+    """
+    if not unicodedata.is_normalized("NFC", text):
+        raise DecodeError("expected text in Unicode form NFC")
+    for character in text:
+        # spec/01 s.4: what a person reads must be what the bytes say, so nothing invisible or reordering
+        if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}:
+            raise DecodeError(f"expected printable text, found the character U+{ord(character):04X}")
+
+
+def _check(value: object, *, depth: int, integer_keys: bool = True) -> None:
+    if depth > MAX_DEPTH:
+        raise DecodeError(f"expected at most {MAX_DEPTH} levels of nesting")
+    match value:
+        case bool() | bytes():
+            return
+        case int():
+            if not -_INTEGER_LIMIT <= value < _INTEGER_LIMIT:
+                raise DecodeError("expected an integer of at most 64 bit")
+        case str():
+            check_text(value)
+        case list() | tuple():
+            for item in value:
+                _check(item, depth=depth + 1, integer_keys=integer_keys)
+        case dict():
+            _check_keys(value, integer_keys=integer_keys)
+            for item in value.values():
+                _check(item, depth=depth + 1, integer_keys=integer_keys)
+        case _:
+            raise DecodeError(f"expected an integer, text, bytes, boolean, list or map, found {type(value).__name__}")
+
+
+def _check_keys(value: dict[object, object], *, integer_keys: bool) -> None:
+    for key in value:
+        if isinstance(key, str):
+            check_text(key)
+        elif not integer_keys or isinstance(key, bool) or not isinstance(key, int):
+            raise DecodeError(f"expected text as map key, found {type(key).__name__}")
