@@ -6,7 +6,7 @@ Debian 12 has no SM4-GCM.
 """
 
 import hashlib
-import ssl
+import sys
 from typing import final
 
 import cryptography
@@ -29,12 +29,12 @@ def sm3() -> Sm3:
     except ValueError:
         return sm3_of_cryptography()
     # Copying an empty state is 40 % faster than looking the algorithm up by name for each hash.
-    return Sm3(f"hashlib ({ssl.OPENSSL_VERSION})", empty.copy)
+    return Sm3(f"hashlib of Python {sys.version.split()[0]}", empty.copy)
 
 
 def sm3_of_cryptography() -> Sm3:
     """Return the SM3 of `cryptography`."""
-    return Sm3(_description(), lambda: _CryptographySm3(Hash(SM3())))  # noqa: S303 - SM3, not SHA-1
+    return Sm3(_description(), lambda: _CryptographySm3(Hash(SM3())))
 
 
 def sm4() -> Sm4:

@@ -78,7 +78,7 @@ class Hasher:
     def copy(self) -> "Hasher":
         """Return an independent hasher that has absorbed the same bytes."""
         twin = object.__new__(Hasher)
-        twin._state = self._state.copy()  # noqa: SLF001 - our own class
+        twin._state = self._state.copy()
         return twin
 
 
