@@ -1,9 +1,10 @@
 """The last resort for SM2: gmssl 3.2.2, in pure Python, behind guards (spec/00 s.9).
 
-gmssl by itself draws nonces from the Mersenne Twister, corrupts public keys that start with "04" as hexadecimal
-digits, does not check r and s, multiplies points that are not on the curve, and raises TypeError on a signature whose
-point is at infinity. Each is guarded here. What no guard can give is constant time: institutions forbid this module
-with `forbid_last_resort`.
+Of gmssl, only its scalar multiplication and its signing formula are used. Its nonces come from the Mersenne Twister;
+its keys are corrupted if they start with the hexadecimal digits 04; it multiplies points that are not on the curve;
+its verification checks no range, fails with TypeError on a sum at infinity and with a wrong result on two equal
+points; its decryption accepts changed ciphertext. What no guard can give is constant time: institutions forbid this
+module with `forbid_last_resort`.
 """
 
 import secrets
@@ -13,7 +14,7 @@ from typing import final
 
 from gmssl.sm2 import CryptSM2
 
-from ddtp.crypto._curve import GX, GY, A, B, N, compress_point, decode_point
+from ddtp.crypto._curve import GX, GY, A, B, N, P, compress_point, decode_point
 from ddtp.errors import CryptoUnavailable
 
 _USER_ID = b"1234567812345678"
@@ -68,13 +69,15 @@ class GmsslSm2:
             DecodeError: `public_key` is not a compressed point of the curve.
         """
         x, y = decode_point(public_key)
-        point = x.to_bytes(32, "big") + y.to_bytes(32, "big")
-        verifier = CryptSM2("", "")
-        verifier.public_key = point.hex()  # the constructor strips leading digits 0 and 4 of a key that begins 04
-        try:
-            return bool(verifier.verify(signature.hex(), self._message_hash(point, message)))
-        except TypeError:  # sG + tP is the point at infinity, which gmssl represents as None: no x, so no signature
+        r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
+        t = (r + s) % N
+        of_generator = _multiply(signature[32:], GX, GY)
+        of_key = _multiply(t.to_bytes(32, "big"), x, y)
+        sum_x = _add_x(of_generator, of_key)
+        if sum_x is None:
             return False
+        e = int.from_bytes(self._message_hash(x.to_bytes(32, "big") + y.to_bytes(32, "big"), message), "big")
+        return (e + sum_x) % N == r
 
     def _message_hash(self, point: bytes, message: bytes) -> bytes:
         # GB/T 32918.2 s.5.5: Z = SM3(bits of id ‖ id ‖ a ‖ b ‖ G ‖ P), e = SM3(Z ‖ M).
@@ -88,3 +91,15 @@ def _multiply(scalar: bytes, x: int, y: int) -> tuple[bytes, bytes]:
     if product is None:
         raise CryptoUnavailable("expected gmssl to multiply, found the point at infinity")
     return bytes.fromhex(product[:64]), bytes.fromhex(product[64:])
+
+
+def _add_x(first: tuple[bytes, bytes], second: tuple[bytes, bytes]) -> int | None:
+    """Return the x coordinate of the sum of two public points, or None for the point at infinity."""
+    (x1, y1), (x2, y2) = ([int.from_bytes(value, "big") for value in point] for point in (first, second))
+    if x1 != x2:
+        slope = (y2 - y1) * pow(x2 - x1, -1, P)
+    elif y1 == y2:
+        slope = (3 * x1 * x1 + A) * pow(2 * y1, -1, P)
+    else:
+        return None
+    return (slope * slope - x1 - x2) % P
