@@ -1,4 +1,4 @@
-"""Which implementation of SM2, SM3 and SM4 runs (spec/00 s.8).
+"""Which implementation of SM2, SM3 and SM4 runs (spec/00 s.9).
 
 A primitive is chosen when it is first needed, passes its self-test, and stays for the life of the process. The order
 is: the extension `ddtp.crypto._native` if it is installed and has the primitive; the libraries; for SM2, where

@@ -1,4 +1,4 @@
-"""Known answers that an implementation must reproduce before it is used (spec/00 s.8).
+"""Known answers that an implementation must reproduce before it is used (spec/00 s.9).
 
 The values are those of spec/vectors/00-suite; they are repeated here because an installed package has no spec folder,
 and a test compares the two.

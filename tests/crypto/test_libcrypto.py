@@ -1,6 +1,7 @@
 """SM2 by the system's libcrypto."""
 
 import ctypes
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,8 @@ from ddtp.errors import CryptoUnavailable
 LIBCRYPTO = _libcrypto.load()
 GMSSL = GmsslSm2(sm3.digest)
 PRIVATE_KEYS = st.integers(1, N - 2).map(lambda d: d.to_bytes(32, "big"))
+
+Vector = Callable[[str], dict[str, dict[str, str]]]
 
 needs_libcrypto = pytest.mark.skipif(LIBCRYPTO is None, reason="this machine has no libcrypto with SM2")
 
@@ -41,11 +44,26 @@ def test_agrees_with_an_independent_implementation(private_key: bytes, other_key
 
 
 @needs_libcrypto
-def test_the_error_queue_is_left_empty(libcrypto: LibcryptoSm2) -> None:
-    """A refused signature leaves no error behind for the `ssl` module of the same thread."""
-    public_key = libcrypto.public_key(b"\0" * 31 + b"\5")
-    assert not libcrypto.verify(public_key, b"message", b"\1" * 64)
-    assert libcrypto._library.ERR_peek_error() == 0
+def test_the_error_queue_is_left_empty(libcrypto: LibcryptoSm2, vector: Vector) -> None:
+    """Whatever fails leaves no error behind for the `ssl` module of the same thread."""
+    given = vector("sm2-verify-point-at-infinity")["input"]
+    off_curve = b"\x04" + b"\1" * 64
+
+    def verify_infinity() -> None:
+        names = ("public_key", "message", "signature")
+        assert not libcrypto.verify(*(bytes.fromhex(given[name]) for name in names))
+
+    def multiply_off_curve() -> None:
+        with pytest.raises(CryptoUnavailable):
+            libcrypto._multiply(b"\0" * 31 + b"\5", off_curve)
+
+    def import_off_curve() -> None:
+        with pytest.raises(CryptoUnavailable):
+            libcrypto._import_key(0x86, off_curve, None)
+
+    for failing in (verify_infinity, multiply_off_curve, import_off_curve):
+        failing()
+        assert libcrypto._library.ERR_peek_error() == 0
 
 
 @needs_libcrypto
