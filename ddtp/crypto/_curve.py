@@ -1,4 +1,4 @@
-"""The curve sm2p256v1 and the encodings of its keys (spec/00 s.3).
+"""The curve sm2p256v1, the encodings of its keys and the user id (spec/00 s.3 and s.4).
 
 Arithmetic here touches public values only: Python integers are not constant-time, so no private key and no nonce may
 enter this module except to compare it with the bounds of its range.
@@ -13,6 +13,9 @@ B = 0x28E9FA9E9D9F5E344D5A9E4BCF6509A7F39789F515AB8F92DDBCBD414D940E93
 N = 0xFFFFFFFEFFFFFFFFFFFFFFFFFFFFFFFF7203DF6B21C6052B53BBF40939D54123
 GX = 0x32C4AE2C1F1981195F9904466A39C9948FE30BBFF2660BE1715A4589334C74C7
 GY = 0xBC3736A2F4F6779C59BDCEE36B692153D0A9877CC62A474002DF32E52139F0A0
+
+# Enters every signature. Libraries differ in what they take if none is given, so it is always given.
+USER_ID = b"1234567812345678"
 
 SCALAR_SIZE = 32
 PUBLIC_KEY_SIZE = 33

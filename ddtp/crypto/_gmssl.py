@@ -14,10 +14,9 @@ from typing import final
 
 from gmssl.sm2 import CryptSM2
 
-from ddtp.crypto._curve import GX, GY, A, B, N, P, compress_point, decode_point
+from ddtp.crypto._curve import GX, GY, USER_ID, A, B, N, P, compress_point, decode_point
 from ddtp.errors import CryptoUnavailable
 
-_USER_ID = b"1234567812345678"
 _CURVE_AND_GENERATOR = b"".join(value.to_bytes(32, "big") for value in (A, B, GX, GY))
 # A nonce is refused with probability about 2^-254; more than two refusals mean that something is broken.
 _MAX_NONCES = 2
@@ -81,8 +80,8 @@ class GmsslSm2:
 
     def _message_hash(self, point: bytes, message: bytes) -> bytes:
         # GB/T 32918.2 s.5.5: Z = SM3(bits of id ‖ id ‖ a ‖ b ‖ G ‖ P), e = SM3(Z ‖ M).
-        id_bits = (8 * len(_USER_ID)).to_bytes(2, "big")
-        return self._digest(self._digest(id_bits + _USER_ID + _CURVE_AND_GENERATOR + point) + message)
+        id_bits = (8 * len(USER_ID)).to_bytes(2, "big")
+        return self._digest(self._digest(id_bits + USER_ID + _CURVE_AND_GENERATOR + point) + message)
 
 
 def _multiply(scalar: bytes, x: int, y: int) -> tuple[bytes, bytes]:

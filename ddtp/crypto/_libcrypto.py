@@ -13,7 +13,7 @@ from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint, c_ulong, c_void_p
 from functools import lru_cache
 from typing import final
 
-from ddtp.crypto._curve import N, compress_point, decode_point
+from ddtp.crypto._curve import USER_ID, N, compress_point, decode_point
 from ddtp.errors import CryptoUnavailable
 
 # By name where the system's loader decides; by full path where it would not look (macOS refuses its own libcrypto).
@@ -26,7 +26,6 @@ _LIBRARY_NAMES = (
     "libcrypto-3.dll",
 )
 _MIN_VERSION = 0x30000000
-_USER_ID = b"1234567812345678"
 _PUBLIC_KEY_CACHE_COUNT = 256  # about 2 KiB each; more peers than one agent talks to at once
 
 # <openssl/obj_mac.h>, <openssl/bn.h>, <openssl/ec.h>, <openssl/evp.h>, <openssl/core.h>
@@ -215,7 +214,7 @@ class LibcryptoSm2:
             getattr(library, initialise)(context, ctypes.byref(key_context), library.EVP_sm3(), None, key.pointer),
             initialise,
         )
-        self._check(library.EVP_PKEY_CTX_set1_id(key_context, _USER_ID, len(_USER_ID)), "EVP_PKEY_CTX_set1_id")
+        self._check(library.EVP_PKEY_CTX_set1_id(key_context, USER_ID, len(USER_ID)), "EVP_PKEY_CTX_set1_id")
         return context
 
     def _import_public(self, public_key: bytes) -> _Key:
