@@ -1,0 +1,236 @@
+"""Sealed chunks: content encrypted so that it can be resumed, read at any place and not cut short (spec/07-sealing).
+
+The layout is C2SP chunked encryption with HKDF-SM3 and SM4-GCM. This module seals and opens single chunks and knows
+their sizes and places; where they are stored, and who gets the content key, is for others.
+"""
+
+import hmac
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated, ClassVar, Self, final
+
+from ddtp.crypto import kdf
+from ddtp.crypto.sm4 import KEY_SIZE, NONCE_SIZE, SM4GCM, TAG_SIZE
+from ddtp.errors import AuthenticationFailed, DecodeError
+from ddtp.protocol import merkle
+from ddtp.protocol.codec import Buffer
+from ddtp.protocol.record import Did, Digest, Identifier, Range, Record, Size
+
+CONTENT_KEY_SIZE = 32
+SALT_SIZE = 24
+COMMITMENT_SIZE = 32
+
+CHUNK_SIZE_LEAST = 64 << 10
+"""Smallest chunk: below it the cost per chunk outweighs that of its bytes."""
+CHUNK_SIZE_MOST = 1 << 20
+"""Largest chunk: what is held in memory and sent again after a break."""
+MAX_CONTENT_BYTES = 1 << 40
+"""1 TiB: 2^36 cipher blocks under one key, which leaves an attacker of a 128-bit cipher a chance below 2^-56."""
+MAX_OPENINGS_BYTES = 64 << 20
+"""Bound of the encoded openings inside the content (spec/03)."""
+
+_MAX_CHUNKS = MAX_CONTENT_BYTES // CHUNK_SIZE_LEAST + 1
+_LABEL = b"ddtp.chunks.v1\x00"
+
+
+class SealPurpose(Enum):
+    """What a sealed content is (spec/07 s.2)."""
+
+    TRANSFER = "transfer"
+    PACKAGE = "package"
+
+
+@dataclass(frozen=True, slots=True)
+class SealContext(Record):
+    """Who seals what for whom; the content opens only in the same context.
+
+    Attributes:
+        purpose: A transfer, or a package at rest.
+        identifier: The transfer or package.
+        sender: Who seals.
+        receiver: Who may open.
+        chunk_size: Content bytes per chunk.
+    """
+
+    MAX_BYTES: ClassVar[int] = 4096
+
+    purpose: SealPurpose
+    identifier: Identifier
+    sender: Did
+    receiver: Did
+    chunk_size: int
+
+    def __post_init__(self) -> None:
+        Record.__post_init__(self)
+        check_chunk_size(self.chunk_size)
+
+
+@dataclass(frozen=True, slots=True)
+class SealHeader(Record):
+    """What a receiver knows of a sealed content before it has the key.
+
+    Attributes:
+        chunk_size: Content bytes per chunk.
+        content_bytes: Length of the content.
+        openings_offset: Where the openings (spec/03) start in the content, on a chunk border.
+        openings_bytes: Length of the openings.
+        salt: 24 random bytes, never used twice with one content key.
+        commitment: Value that only the content key gives in this context.
+    """
+
+    MAX_BYTES: ClassVar[int] = 4096
+
+    chunk_size: int
+    content_bytes: Annotated[int, Range(0, MAX_CONTENT_BYTES)]
+    openings_offset: Annotated[int, Range(0, MAX_CONTENT_BYTES)]
+    openings_bytes: Annotated[int, Range(0, MAX_OPENINGS_BYTES)]
+    salt: Annotated[bytes, Size(SALT_SIZE)]
+    commitment: Digest
+
+    def __post_init__(self) -> None:
+        Record.__post_init__(self)
+        check_chunk_size(self.chunk_size)
+        if self.openings_offset % self.chunk_size:
+            raise DecodeError("expected the openings to start on a chunk border")
+        if self.openings_offset + self.openings_bytes > self.content_bytes:
+            raise DecodeError("expected the openings inside the content, found them beyond its end")
+
+
+@final
+class ChunkCipher:
+    """Seals and opens the chunks of one content; safe to share between threads.
+
+    One index must never be sealed twice with different bytes under one salt: that would repeat a nonce, which reveals
+    both chunks and lets anybody forge. After an interruption seal the same bytes again, or take a new salt.
+
+    Args:
+        content_key: 32 random bytes.
+        salt: 24 random bytes.
+        context: Who seals what for whom.
+
+    Raises:
+        DecodeError: The key or the salt has another size.
+    """
+
+    __slots__ = ("_base_nonce", "_cipher", "_content_bytes", "chunk_size", "commitment")
+
+    def __init__(self, content_key: bytes, *, salt: bytes, context: SealContext) -> None:
+        if len(content_key) != CONTENT_KEY_SIZE:
+            raise DecodeError(f"expected a content key of {CONTENT_KEY_SIZE} bytes, found {len(content_key)}")
+        if len(salt) != SALT_SIZE:
+            raise DecodeError(f"expected a salt of {SALT_SIZE} bytes, found {len(salt)}")
+        derived = kdf.hkdf_expand(
+            content_key, _LABEL + salt + context.encode(), KEY_SIZE + NONCE_SIZE + COMMITMENT_SIZE
+        )
+        self._cipher = SM4GCM(derived[:KEY_SIZE])
+        self._base_nonce = int.from_bytes(derived[KEY_SIZE : KEY_SIZE + NONCE_SIZE], "big")
+        self._content_bytes: int | None = None
+        self.commitment = derived[KEY_SIZE + NONCE_SIZE :]
+        self.chunk_size = context.chunk_size
+
+    @classmethod
+    def open_with(cls, content_key: bytes, header: SealHeader, *, context: SealContext) -> Self:
+        """Return a cipher that opens the content of a header.
+
+        SM4-GCM does not commit to its key, so the commitment is compared before anything is decrypted (spec/07 s.4).
+        The cipher refuses chunks whose length does not fit the header.
+
+        Raises:
+            AuthenticationFailed: The key is not the one that the header commits to in this context.
+            DecodeError: The key has another size, or header and context have different chunk sizes.
+        """
+        if header.chunk_size != context.chunk_size:
+            raise DecodeError(f"expected chunks of {context.chunk_size} bytes in the header, found {header.chunk_size}")
+        cipher = cls(content_key, salt=header.salt, context=context)
+        if not hmac.compare_digest(cipher.commitment, header.commitment):
+            raise AuthenticationFailed("expected the content key that the header commits to, found another one")
+        cipher._content_bytes = header.content_bytes
+        return cipher
+
+    def seal(self, index: int, chunk: Buffer) -> bytes:
+        """Seal one chunk.
+
+        Args:
+            index: Its position, from 0.
+            chunk: `chunk_size` bytes, fewer in the last chunk only.
+
+        Returns:
+            Ciphertext and tag, 16 bytes longer than the chunk.
+
+        Raises:
+            DecodeError: The index or the length is out of bounds.
+        """
+        if len(chunk) > self.chunk_size:
+            raise DecodeError(f"expected a chunk of at most {self.chunk_size} bytes, found {len(chunk)}")
+        return self._cipher.seal(self._nonce(index), chunk)
+
+    def open(self, index: int, sealed: Buffer) -> bytes:
+        """Open one chunk; nothing is returned unless its tag verifies.
+
+        Args:
+            index: The position at which it was sealed.
+            sealed: Ciphertext and tag.
+
+        Raises:
+            AuthenticationFailed: The chunk was sealed with another key, index, salt or context, or was altered.
+            DecodeError: The index is out of bounds.
+        """
+        nonce = self._nonce(index)
+        if self._content_bytes is None:
+            fits = len(sealed) <= self.chunk_size + TAG_SIZE
+        else:
+            fits = len(sealed) == _chunk_bytes(index, self._content_bytes, self.chunk_size) + TAG_SIZE
+        if not fits:
+            raise AuthenticationFailed(f"expected the sealed size of chunk {index}, found {len(sealed)} bytes")
+        return self._cipher.open(nonce, sealed)
+
+    def _nonce(self, index: int) -> bytes:
+        if not 0 <= index < _MAX_CHUNKS:
+            raise DecodeError(f"expected a chunk index below {_MAX_CHUNKS}, found {index}")
+        return (self._base_nonce ^ index).to_bytes(NONCE_SIZE, "big")
+
+
+def check_chunk_size(chunk_size: int) -> None:
+    """Check that a chunk size is a power of two from 64 KiB to 1 MiB.
+
+    Raises:
+        DecodeError: It is not.
+    """
+    if not CHUNK_SIZE_LEAST <= chunk_size <= CHUNK_SIZE_MOST or chunk_size & (chunk_size - 1):
+        raise DecodeError(f"expected a chunk size that is a power of two from 64 KiB to 1 MiB, found {chunk_size}")
+
+
+def chunk_count(content_bytes: int, chunk_size: int) -> int:
+    """Return the number of chunks, at least 1: the last one is always short, maybe empty (spec/07 s.3)."""
+    return content_bytes // chunk_size + 1
+
+
+def sealed_size(index: int, header: SealHeader) -> int:
+    """Return the length in bytes of one sealed chunk.
+
+    Raises:
+        DecodeError: The content has no such chunk.
+    """
+    return _chunk_bytes(index, header.content_bytes, header.chunk_size) + TAG_SIZE
+
+
+def sealed_bytes(header: SealHeader) -> int:
+    """Return the length in bytes of all sealed chunks together."""
+    return header.content_bytes + chunk_count(header.content_bytes, header.chunk_size) * TAG_SIZE
+
+
+def sealed_offset(index: int, chunk_size: int) -> int:
+    """Return where a sealed chunk starts if all are stored one after the other."""
+    return index * (chunk_size + TAG_SIZE)
+
+
+def sealed_leaf(index: int, sealed: Buffer) -> bytes:
+    """Return the leaf of a sealed chunk in the ciphertext tree (spec/02 s.2), 32 bytes."""
+    return merkle.leaf_hash(merkle.LeafType.SEALED_CHUNK, sealed, index=index)
+
+
+def _chunk_bytes(index: int, content_bytes: int, chunk_size: int) -> int:
+    last = content_bytes // chunk_size
+    if not 0 <= index <= last:
+        raise DecodeError(f"expected a chunk index up to {last}, found {index}")
+    return content_bytes % chunk_size if index == last else chunk_size
