@@ -1,0 +1,281 @@
+"""spec/14 s.4: a peer on the network: listens, dials, and keeps one peer's failure away from all others."""
+
+import errno
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from math import inf
+from typing import Final, Protocol, final
+
+import trio
+
+from ddtp.errors import AlreadyRunning, DdtpError, EnvironmentProblem, PeerUnreachable, UsageError
+from ddtp.transfer.addresses import ListenAddress, PeerAddress, format_address
+from ddtp.transfer.libp2p import Connection, Identity, RawYamux, check_library, remote_of, secure
+from ddtp.transfer.limits import HostLimits, Places
+from ddtp.transfer.stream import FlowStream, open_flow_stream
+
+STAGGER_SECONDS: Final = 0.5
+"""Head start of an address over the next one: a TCP and Noise handshake at a round trip of 100 ms."""
+
+MAX_ADDRESSES: Final = 16
+"""Tried per dial: a card lists a handful; more would make us a scanner on somebody's behalf."""
+
+RESET_SECONDS: Final = 1.0
+"""For telling the peer that a stream is dead, while everything around is being cancelled."""
+
+Handler = Callable[[FlowStream], Awaitable[None]]
+
+_log = logging.getLogger(__name__)
+
+_EXPECTED: Final = (DdtpError, trio.BrokenResourceError, trio.TooSlowError)
+"""What peers cause; anything else in a handler is a defect of ours and is logged with its traceback."""
+
+
+class _Started(Protocol):
+    def started(self) -> None: ...
+
+
+@final
+class Host:
+    """A peer on the network; made by `open_host`.
+
+    Attributes:
+        peer_id: Our network identity.
+        addresses: Full multiaddrs that we listen on, with the ports that were really bound.
+    """
+
+    def __init__(
+        self, identity: Identity, nursery: trio.Nursery, *, limits: HostLimits, bound: Sequence[tuple[str, int]]
+    ) -> None:
+        self.peer_id = identity.peer_id
+        self.addresses = tuple(f"{format_address(host, port)}/p2p/{self.peer_id}" for host, port in bound)
+        self._nursery = nursery
+        self._limits = limits
+        self._identity = identity
+        self._handlers: dict[str, Handler] = {}
+        self._visitors = Places(limits.connections, limits.connections_per_address)
+        self._peers = Places(limits.connections, limits.connections_per_peer)
+        self._served = Places(limits.streams_per_protocol * 16, limits.streams_per_protocol)
+
+    def serve(self, protocol: str, handler: Handler) -> None:
+        """Answer `protocol` from now on.
+
+        Args:
+            protocol: For example `/ddtp/transfer/1.0.0`.
+            handler: Gets each new stream, which is closed when it returns and reset when it raises; an exception
+                is logged and ends nothing else.
+        """
+        self._handlers[protocol] = handler
+
+    async def dial(self, addresses: Sequence[str], protocol: str, *, timeout_seconds: float) -> FlowStream:
+        """Open a stream, on a connection of its own, to the first address that answers with the right identity.
+
+        Args:
+            addresses: Multiaddrs with `/p2p/<peer id>`, best first; at most `MAX_ADDRESSES` are tried.
+            protocol: What to speak.
+            timeout_seconds: For all addresses together.
+
+        Raises:
+            PeerUnreachable: No address answered, proved its identity and speaks `protocol`; names what was tried.
+        """
+        reasons: list[str] = []
+        opened: list[FlowStream] = []
+        chosen: FlowStream | None = None
+        try:
+            with trio.move_on_after(timeout_seconds) as deadline:
+                await self._try_each(addresses[:MAX_ADDRESSES], protocol, opened=opened, reasons=reasons)
+            if deadline.cancelled_caught:
+                reasons.append(f"no answer within {timeout_seconds:g} s")
+            if not opened:
+                raise PeerUnreachable(f"expected an answer for {protocol}, found: {'; '.join(reasons) or 'no address'}")
+            chosen = opened[0]
+            return chosen
+        finally:
+            for stream in opened:
+                if stream is not chosen:
+                    stream.abort()
+
+    async def _try_each(
+        self, addresses: Sequence[str], protocol: str, *, opened: list[FlowStream], reasons: list[str]
+    ) -> None:
+        async def attempt(text: str, failed: trio.Event) -> None:
+            try:
+                address = PeerAddress(text)
+                await self._nursery.start(partial(self._call, address, protocol, opened))
+            except (UsageError, PeerUnreachable) as err:
+                reasons.append(err.message)
+                failed.set()
+            else:
+                attempts.cancel_scope.cancel()
+
+        async with trio.open_nursery() as attempts:
+            for text in addresses:
+                failed = trio.Event()
+                attempts.start_soon(attempt, text, failed)
+                with trio.move_on_after(STAGGER_SECONDS):
+                    await failed.wait()
+
+    async def _call(
+        self,
+        address: PeerAddress,
+        protocol: str,
+        opened: list[FlowStream],
+        *,
+        task_status: _Started = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Own one outbound connection from its first packet to the end of its stream."""
+        handed_over = False
+        try:
+            async with await trio.open_tcp_stream(address.host, address.port) as socket:
+                with trio.fail_after(self._limits.handshake_seconds):
+                    connection = await secure(socket, self._identity, expected_peer_id=address.peer_id)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._attend, connection)
+                    with trio.fail_after(self._limits.handshake_seconds):
+                        raw = await connection.open_stream(protocol)
+                    stream = _flow(raw, nursery, connection)
+                    opened.append(stream)
+                    handed_over = True
+                    task_status.started()
+                    await stream.wait_finished()
+                    nursery.cancel_scope.cancel()
+        except Exception as err:
+            # The boundary of one connection: nothing that a peer causes may end the host.
+            if not handed_over:
+                raise PeerUnreachable(f"{address.multiaddr}: {_reason(err)}") from err
+            _log.info("connection to %s ended: %s", address.multiaddr, _reason(err))
+
+    async def welcome(self, socket: trio.SocketStream) -> None:
+        """Own one inbound connection; `open_host` calls it."""
+        remote_host, _ = remote_of(socket)
+        try:
+            async with socket:
+                with self._visitors.take(remote_host):
+                    with trio.fail_after(self._limits.handshake_seconds):
+                        connection = await secure(socket, self._identity, expected_peer_id=None)
+                    with self._peers.take(connection.peer_id):
+                        await self._attend(connection, idle_seconds=self._limits.idle_seconds)
+        except Exception as err:  # noqa: BLE001 - boundary of one connection: no peer's input may end the host
+            _log.info("connection from %s ended: %s", remote_host, _reason(err))
+
+    async def _attend(self, connection: Connection, *, idle_seconds: float = inf) -> None:
+        """Serve the streams that the peer opens, until the connection is over or idle for too long."""
+        streams = 0
+
+        async def serve_one(raw: RawYamux) -> None:
+            nonlocal streams
+            await self._serve_stream(raw, connection)
+            streams -= 1
+            if not streams:
+                nursery.cancel_scope.deadline = trio.current_time() + idle_seconds
+
+        async with trio.open_nursery() as nursery:
+            nursery.cancel_scope.deadline = trio.current_time() + idle_seconds
+            nursery.start_soon(connection.run)
+            while (raw := await connection.accept_stream()) is not None:
+                if streams >= self._limits.streams_per_connection:
+                    await raw.reset()
+                    continue
+                streams += 1
+                nursery.cancel_scope.deadline = inf
+                nursery.start_soon(serve_one, raw)
+            nursery.cancel_scope.cancel()
+
+    async def _serve_stream(self, raw: RawYamux, connection: Connection) -> None:
+        protocol = "an unknown protocol"
+        try:
+            with trio.fail_after(self._limits.handshake_seconds):
+                protocol = await raw.negotiate(self._handlers)
+            with self._served.take(protocol):
+                async with trio.open_nursery() as nursery:
+                    stream = _flow(raw, nursery, connection)
+                    try:
+                        await self._handlers[protocol](stream)
+                        await stream.aclose()
+                    finally:
+                        stream.abort()
+        except Exception as err:  # noqa: BLE001 - boundary of one stream: a handler's failure ends that stream only
+            defect = not all(isinstance(leaf, _EXPECTED) for leaf in _leaves(err))
+            level = logging.ERROR if defect else logging.INFO
+            _log.log(level, "%s with %s ended: %s", protocol, connection.peer_id, _reason(err), exc_info=defect)
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + RESET_SECONDS):
+                await raw.reset()
+
+
+@asynccontextmanager
+async def open_host(
+    *, network_key: bytes, listen: Sequence[str] = (), limits: HostLimits | None = None
+) -> AsyncIterator[Host]:
+    """Run a host; when the context ends, all its connections, sockets and tasks have ended.
+
+    Args:
+        network_key: 32-byte Ed25519 seed of the network identity.
+        listen: Multiaddrs such as `/ip4/0.0.0.0/tcp/4001`; empty for a host that only dials.
+        limits: Bounds on inbound work; the defaults suit one institution.
+
+    Raises:
+        AlreadyRunning: Another process listens on one of the addresses.
+        ConfigInvalid: An address to listen on is malformed.
+        EnvironmentProblem: An address cannot be bound, or libp2p has a version that was not tested.
+    """
+    check_library()
+    failure: Exception | None = None
+    async with AsyncExitStack() as stack:
+        listeners = [listener for text in listen for listener in await _bind(ListenAddress(text), stack)]
+        async with trio.open_nursery() as nursery:
+            host = Host(
+                Identity(network_key),
+                nursery,
+                limits=limits or HostLimits(),
+                bound=[listener.socket.getsockname()[:2] for listener in listeners],
+            )
+            if listeners:
+                nursery.start_soon(partial(trio.serve_listeners, host.welcome, listeners, handler_nursery=nursery))
+            try:
+                yield host
+            except Exception as err:  # noqa: BLE001 - raised again below, outside the nursery, which would wrap it
+                failure = err
+            finally:
+                nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+def peer_id_of(network_key: bytes) -> str:
+    """Return the network identity of a 32-byte Ed25519 seed."""
+    return Identity(network_key).peer_id
+
+
+def _flow(raw: RawYamux, nursery: trio.Nursery, connection: Connection) -> FlowStream:
+    return open_flow_stream(raw, nursery, remote_peer_id=connection.peer_id, remote_address=connection.remote_address)
+
+
+async def _bind(address: ListenAddress, stack: AsyncExitStack) -> Sequence[trio.SocketListener]:
+    # trio does not share ports (SO_REUSEPORT) as libp2p does, so a second process is refused here.
+    try:
+        listeners = await trio.open_tcp_listeners(address.port, host=address.host)
+    except OSError as err:
+        if err.errno == errno.EADDRINUSE:
+            raise AlreadyRunning(f"expected {address.multiaddr} to be free, found another process there") from err
+        raise EnvironmentProblem(f"expected to listen on {address.multiaddr}, found: {err.strerror}") from err
+    for listener in listeners:
+        stack.push_async_callback(listener.aclose)
+    return listeners
+
+
+def _leaves(err: BaseException) -> Iterator[BaseException]:
+    if isinstance(err, BaseExceptionGroup):
+        for inner in err.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield err
+
+
+def _reason(err: Exception) -> str:
+    leaf = next(_leaves(err))
+    if isinstance(leaf, trio.TooSlowError):
+        return "no answer in time"
+    return leaf.message if isinstance(leaf, DdtpError) else f"{type(leaf).__name__}: {leaf}"

@@ -1,0 +1,68 @@
+"""spec/14 s.4: how much strangers can make a host do; above a bound the newcomer is refused."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import final
+
+from ddtp.errors import Overloaded
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class HostLimits:
+    """Bounds of one host.
+
+    Attributes:
+        connections: Inbound at a time: each costs a socket and about 100 KiB, and 256 stay below every default
+            limit of open files.
+        connections_per_address: From one IP address, identity unknown: a branch behind one gateway fits, one
+            stranger cannot take all places.
+        connections_per_peer: From one proven identity: an institution's workers fit.
+        streams_per_connection: Opened by the peer at a time, negotiating or served.
+        streams_per_protocol: Served at a time: each may hold one window (4 MiB) of unread data.
+        handshake_seconds: From TCP to Yamux, and again from a new stream to its protocol: ten round trips over a
+            satellite.
+        idle_seconds: A connection without streams is closed: longer than a person needs for the next step is waste.
+    """
+
+    connections: int = 256
+    connections_per_address: int = 32
+    connections_per_peer: int = 8
+    streams_per_connection: int = 32
+    streams_per_protocol: int = 64
+    handshake_seconds: float = 10.0
+    idle_seconds: float = 60.0
+
+
+@final
+class Places:
+    """Counts who is inside, in all and per key, and refuses the next one at the bound.
+
+    Args:
+        total: Places in all.
+        per_key: Places for one key.
+    """
+
+    def __init__(self, total: int, per_key: int) -> None:
+        self._total = total
+        self._per_key = per_key
+        self._inside: Counter[str] = Counter()
+
+    @contextmanager
+    def take(self, key: str) -> Iterator[None]:
+        """Hold one place during the `with` block.
+
+        Raises:
+            Overloaded: No place is free.
+        """
+        if self._inside.total() >= self._total or self._inside[key] >= self._per_key:
+            raise Overloaded(f"expected a free place for {key}, found {self._inside[key]} taken")
+        self._inside[key] += 1
+        try:
+            yield
+        finally:
+            self._inside[key] -= 1
+            if not self._inside[key]:
+                del self._inside[key]
