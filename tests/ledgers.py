@@ -1,0 +1,45 @@
+"""Keys, a clock that is set by hand, and entries, for tests of ledgers."""
+
+from dataclasses import dataclass
+
+from ddtp.chain.statement import AnchorRole, Entry, EntryKind, make_statement
+from ddtp.crypto import sm2, sm3
+
+NOW = 1_790_000_000
+HOUR = NOW - NOW % 3600
+
+
+@dataclass(frozen=True)
+class Key:
+    """An SM2 key in memory."""
+
+    private_key: bytes
+    public_key: bytes
+
+    def sign(self, message: bytes) -> bytes:
+        return sm2.sign(self.private_key, message)
+
+
+@dataclass
+class Clock:
+    """A clock that only moves when a test says so."""
+
+    now: int = NOW
+
+    def __call__(self) -> int:
+        return self.now
+
+
+def make_key(name: str) -> Key:
+    private_key = sm3.digest(name.encode())
+    return Key(private_key, sm2.public_key(private_key))
+
+
+def make_entry(number: int, *, kind: EntryKind = EntryKind.GRANT, hour: int = HOUR) -> bytes:
+    """An entry without statements whose digest depends on its number."""
+    return Entry(kind=kind, digest=sm3.digest(number.to_bytes(8, "big")), hour=hour).encode()
+
+
+def make_anchor(digest: bytes, *attestors: tuple[AnchorRole, Key], hour: int = HOUR) -> Entry:
+    statements = (make_statement(digest, hour=hour, role=role, signer=key).envelope for role, key in attestors)
+    return Entry(kind=EntryKind.ANCHOR, digest=digest, hour=hour, statements=tuple(statements))
