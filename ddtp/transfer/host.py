@@ -181,7 +181,7 @@ class Host:
                 streams += 1
                 nursery.cancel_scope.deadline = inf
                 nursery.start_soon(serve_one, raw)
-            nursery.cancel_scope.cancel()
+            # Handlers go on: what a stream has received completely is valid without the connection.
 
     async def _serve_stream(self, raw: RawYamux, connection: Connection) -> None:
         protocol = "an unknown protocol"

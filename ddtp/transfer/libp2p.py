@@ -27,7 +27,7 @@ from libp2p.protocol_muxer.multiselect_client import MultiselectClient
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.security.noise.transport import Transport as NoiseTransport
-from libp2p.stream_muxer.exceptions import MuxedConnUnavailable, MuxedStreamEOF
+from libp2p.stream_muxer.exceptions import MuxedConnUnavailable, MuxedStreamEOF, MuxedStreamError
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
 from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
 from multiaddr import Multiaddr
@@ -316,7 +316,7 @@ def _parse_peer_id(text: str) -> ID:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (IOException, MuxedStreamEOF) as err:
+    except (IOException, MuxedStreamError) as err:
         raise trio.BrokenResourceError("the connection broke during the handshake") from err
     except (BaseLibp2pError, UnicodeDecodeError) as err:
         # Upstream messages quote what the peer sent: they are bounded and escaped.

@@ -1,11 +1,14 @@
 """Raw duplex streams in memory, and pairs of flow streams over them."""
 
-from collections.abc import Callable
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 import trio
 import trio.testing
 
+from ddtp.transfer.host import Host, open_host
+from ddtp.transfer.limits import HostLimits
 from ddtp.transfer.stream import FlowStream, open_flow_stream
 
 
@@ -52,6 +55,13 @@ def raw_pair() -> RawPair:
 
 
 @pytest.fixture
+def lockstep_pair() -> RawPair:
+    """A raw stream without any buffer: each write waits until it is read."""
+    left, right = trio.testing.lockstep_stream_pair()
+    return MemoryRaw(left), MemoryRaw(right)
+
+
+@pytest.fixture
 def make_flow_pair(nursery: trio.Nursery) -> Callable[[], FlowPair]:
     """Makes both ends of a flow stream, alive until the test ends."""
 
@@ -61,5 +71,39 @@ def make_flow_pair(nursery: trio.Nursery) -> Callable[[], FlowPair]:
             open_flow_stream(left, nursery, remote_peer_id="right"),
             open_flow_stream(right, nursery, remote_peer_id="left"),
         )
+
+    return make
+
+
+LOOPBACK = "/ip4/127.0.0.1/tcp/0"
+PROTOCOL = "/ddtp/test/1"
+WIDE = HostLimits(connections_per_address=256, connections_per_peer=256, streams_per_protocol=256)
+"""For suites that leave many streams open; the limits have tests of their own."""
+
+
+@pytest.fixture
+async def hosts() -> AsyncIterator[tuple[Host, Host]]:
+    """One host that listens and one that only dials, with fresh identities."""
+    async with (
+        open_host(network_key=os.urandom(32), listen=[LOOPBACK], limits=WIDE) as server,
+        open_host(network_key=os.urandom(32)) as client,
+    ):
+        yield server, client
+
+
+@pytest.fixture
+def make_network_pair(hosts: tuple[Host, Host]) -> Callable[[], Awaitable[FlowPair]]:
+    """Makes both ends of a flow stream between two hosts, the dialling one first."""
+    server, client = hosts
+    arrivals_in, arrivals_out = trio.open_memory_channel[FlowStream](0)
+
+    async def handler(stream: FlowStream) -> None:
+        await arrivals_in.send(stream)
+        await trio.sleep_forever()
+
+    server.serve(PROTOCOL, handler)
+
+    async def make() -> FlowPair:
+        return await client.dial(server.addresses, PROTOCOL, timeout_seconds=5), await arrivals_out.receive()
 
     return make

@@ -1,9 +1,14 @@
 """Flow streams over memory: trio's own contract suite, and what spec/14 adds to it."""
 
+import random
+
+import pytest
 import trio
 import trio.testing
 
-from ddtp.transfer.records import WINDOW_BYTES
+from ddtp.errors import ProtocolViolation
+from ddtp.transfer.records import PAYLOAD_BYTES, WINDOW_BYTES, RecordType, encode_data, encode_record
+from ddtp.transfer.stream import CLOSE_SECONDS, open_flow_stream
 
 
 async def test_follows_the_contract_of_a_half_closeable_stream(make_flow_pair):
@@ -21,3 +26,163 @@ async def test_follows_the_contract_of_a_half_closeable_stream(make_flow_pair):
     with trio.fail_after(60):
         await trio.testing.check_two_way_stream(make, make_clogged)
         await trio.testing.check_half_closeable_stream(make, make_clogged)
+
+
+async def read_to_end(stream):
+    async for _ in stream:
+        pass
+
+
+async def _start_raw(raw_pair, nursery):
+    ours, theirs = raw_pair
+    return open_flow_stream(ours, nursery, remote_peer_id="peer"), ours, theirs
+
+
+async def test_a_pausing_reader_neither_breaks_the_stream_nor_leaves_it_undrained(
+    make_flow_pair, nursery, autojump_clock
+):
+    """A day's pause: one window is taken from the raw stream, the sender waits, and nothing is lost."""
+    left, right = make_flow_pair()
+    data = random.Random(1).randbytes(3 * WINDOW_BYTES)
+
+    async def send():
+        await left.send_all(data)
+        await left.aclose()
+
+    nursery.start_soon(send)
+    await trio.testing.wait_all_tasks_blocked()
+    assert len(right._arrived) == WINDOW_BYTES
+    await trio.sleep(86_400)
+    received = bytearray()
+    async for piece in right:
+        received += piece
+    assert received == data
+
+
+async def test_an_end_of_the_raw_stream_is_not_the_end(raw_pair, nursery):
+    """Without END the reader gets what arrived and then learns that the connection broke."""
+    stream, ours, theirs = await _start_raw(raw_pair, nursery)
+    await theirs.write(encode_data(b"half"))
+    await theirs.close()
+    assert await stream.receive_some() == b"half"
+    with pytest.raises(trio.BrokenResourceError):
+        await stream.receive_some()
+    await stream.wait_finished()
+    assert ours.was_reset
+
+
+async def test_closing_waits_until_the_peer_has_confirmed_the_end(raw_pair, nursery, autojump_clock):
+    """`aclose` returns when END_ACK arrives, not before."""
+    stream, _, theirs = await _start_raw(raw_pair, nursery)
+    await stream.send_all(b"last")
+
+    async def peer():
+        expected = encode_data(b"last") + encode_record(RecordType.END)
+        while expected:
+            expected = expected.removeprefix(await theirs.read(len(expected)))
+        await trio.sleep(7)
+        await theirs.write(encode_record(RecordType.END_ACK))
+
+    nursery.start_soon(peer)
+    before = trio.current_time()
+    await stream.aclose()
+    assert trio.current_time() - before >= 7
+
+
+async def test_closing_tells_that_the_last_bytes_may_be_lost(raw_pair, nursery, autojump_clock):
+    """A peer that never confirms is an error of `aclose`, after its deadline."""
+    stream, _, _theirs = await _start_raw(raw_pair, nursery)
+    await stream.send_all(b"last")
+    before = trio.current_time()
+    with pytest.raises(trio.BrokenResourceError):
+        await stream.aclose()
+    assert trio.current_time() - before >= CLOSE_SECONDS
+
+
+async def test_closing_an_unused_stream_to_a_dead_peer_is_quiet(raw_pair, nursery):
+    """Nothing was sent, so nothing can be lost."""
+    stream, _, theirs = await _start_raw(raw_pair, nursery)
+    await theirs.reset()
+    await stream.aclose()
+
+
+async def test_a_cancelled_send_breaks_the_stream_for_both(make_flow_pair):
+    """The sender cannot go on, and the receiver does not take the part for the whole."""
+    left, right = make_flow_pair()
+    with trio.move_on_after(0.01):
+        await left.send_all(bytes(2 * WINDOW_BYTES))
+    with pytest.raises(trio.BrokenResourceError):
+        await left.send_all(b"more")
+    with pytest.raises(trio.BrokenResourceError):
+        await read_to_end(right)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        encode_data(bytes(PAYLOAD_BYTES)) * (WINDOW_BYTES // PAYLOAD_BYTES + 1),
+        encode_record(RecordType.CREDIT, 1),
+        encode_record(RecordType.END_ACK),
+        b"\xff\0\0\0\0",
+    ],
+    ids=["beyond the window", "credit for nothing", "confirmation of no end", "unknown type"],
+)
+async def test_a_violation_is_named_and_resets_the_stream(raw_pair, nursery, sent):
+    """The peer broke the protocol: every call says so, and the raw stream is reset."""
+    stream, ours, theirs = await _start_raw(raw_pair, nursery)
+    await theirs.write(sent)
+    await stream.wait_finished()
+    assert ours.was_reset
+    with pytest.raises(ProtocolViolation):
+        await read_to_end(stream)
+    with pytest.raises(ProtocolViolation):
+        await stream.send_all(b"x")
+
+
+async def test_cancelling_the_nursery_breaks_the_stream(raw_pair):
+    """A stream whose background is gone does not wait for ever."""
+    async with trio.open_nursery() as inner:
+        stream, ours, _ = await _start_raw(raw_pair, inner)
+        await trio.testing.wait_all_tasks_blocked()
+        inner.cancel_scope.cancel()
+    assert ours.was_reset
+    with pytest.raises(trio.BrokenResourceError):
+        await stream.receive_some()
+
+
+async def test_a_peer_that_stays_open_after_both_ends_is_left(raw_pair, nursery, autojump_clock):
+    """After both ends are confirmed the raw stream is reset if the peer does not end it."""
+    stream, ours, theirs = await _start_raw(raw_pair, nursery)
+    await theirs.write(encode_record(RecordType.END))
+    assert await stream.receive_some() == b""
+    assert await theirs.read(100) == encode_record(RecordType.END_ACK)
+    nursery.start_soon(stream.aclose)
+    assert await theirs.read(100) == encode_record(RecordType.END)
+    await theirs.write(encode_record(RecordType.END_ACK))
+    with trio.fail_after(60):
+        await stream.wait_finished()
+    assert ours.was_reset
+
+
+async def test_two_full_pipes_do_not_wait_for_each_other(nursery, lockstep_pair):
+    """Both sides send and receive at once over a raw pair without any buffer."""
+    left_raw, right_raw = lockstep_pair
+    left = open_flow_stream(left_raw, nursery, remote_peer_id="right")
+    right = open_flow_stream(right_raw, nursery, remote_peer_id="left")
+    total = 3 * WINDOW_BYTES
+
+    async def receive(stream):
+        received = 0
+        async for piece in stream:
+            received += len(piece)
+        assert received == total
+
+    async def send(stream):
+        await stream.send_all(bytes(total))
+        await stream.send_eof()
+
+    with trio.fail_after(20):
+        async with trio.open_nursery() as inner:
+            for stream in (left, right):
+                inner.start_soon(receive, stream)
+                inner.start_soon(send, stream)

@@ -1,0 +1,283 @@
+"""Hosts over real loopback connections: dialling, serving, limits, and the end of everything."""
+
+import logging
+import os
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from ddtp.errors import AlreadyRunning, ConfigInvalid, PeerUnreachable, UsageError
+from ddtp.transfer.host import open_host, peer_id_of
+from ddtp.transfer.limits import HostLimits
+from ddtp.transfer.records import WINDOW_BYTES
+
+LOOPBACK = "/ip4/127.0.0.1/tcp/0"
+PROTOCOL = "/ddtp/test/1"
+
+
+async def answer_who(stream):
+    await stream.send_all(stream.remote_peer_id.encode())
+
+
+async def hold(stream):
+    await stream.send_all(b"held")
+    await read_all(stream)
+
+
+async def read_all(stream):
+    return b"".join([piece async for piece in stream])
+
+
+async def ask_who(client, addresses):
+    stream = await client.dial(addresses, PROTOCOL, timeout_seconds=5)
+    async with stream:
+        return (await read_all(stream)).decode()
+
+
+async def answers(client, server, protocol=PROTOCOL):
+    """Whether the server sends something; a refused newcomer may learn it in either of two ways."""
+    try:
+        stream = await client.dial(server.addresses, protocol, timeout_seconds=5)
+        async with stream:
+            return bool(await stream.receive_some())
+    except (PeerUnreachable, trio.BrokenResourceError):
+        return False
+
+
+async def eventually_answers(client, server):
+    """The other side notices a closed connection a moment later; each attempt is a real one, so nothing spins."""
+    with trio.fail_after(5):
+        while not await answers(client, server):
+            pass
+
+
+@asynccontextmanager
+async def silent_port():
+    """A port where connections are accepted by the system and nobody speaks."""
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        yield listener.socket.getsockname()[1]
+
+
+def open_files():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def dialler():
+    return open_host(network_key=os.urandom(32))
+
+
+async def test_both_sides_know_whom_they_talk_to(hosts):
+    """The identities are proven, and come from the network keys; the dialling host listens nowhere."""
+    server, client = hosts
+    server.serve(PROTOCOL, answer_who)
+    stream = await client.dial(server.addresses, PROTOCOL, timeout_seconds=5)
+    async with stream:
+        assert stream.remote_peer_id == server.peer_id
+        assert stream.remote_address == server.addresses[0].partition("/p2p/")[0]
+        assert (await read_all(stream)).decode() == client.peer_id
+    assert client.addresses == ()
+
+
+def test_the_peer_id_is_that_of_the_key():
+    """The identity of an Ed25519 seed is the one that other libp2p implementations compute."""
+    assert peer_id_of(bytes(32)) == "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"
+    with pytest.raises(UsageError):
+        peer_id_of(bytes(31))
+
+
+async def test_streams_follow_the_contract_on_the_network(make_network_pair):
+    """Trio's suite for streams finds nothing over TCP, Noise and Yamux either."""
+
+    async def make_clogged():
+        left, right = await make_network_pair()
+        await left.send_all(bytes(WINDOW_BYTES))
+        await right.send_all(bytes(WINDOW_BYTES))
+        return left, right
+
+    with trio.fail_after(60):
+        await trio.testing.check_two_way_stream(make_network_pair, make_clogged)
+        await trio.testing.check_half_closeable_stream(make_network_pair, make_clogged)
+
+
+async def test_an_impostor_is_not_taken_for_the_peer(hosts):
+    """Who answers at the address but cannot prove the identity is not talked to."""
+    server, client = hosts
+    server.serve(PROTOCOL, answer_who)
+    address = server.addresses[0].replace(server.peer_id, peer_id_of(os.urandom(32)))
+    with pytest.raises(PeerUnreachable):
+        await client.dial([address], PROTOCOL, timeout_seconds=5)
+
+
+async def test_dialling_goes_on_to_the_address_that_answers(hosts):
+    """Malformed, closed and silent addresses cost only a moment each."""
+    server, client = hosts
+    server.serve(PROTOCOL, answer_who)
+    closed = f"/ip4/127.0.0.1/tcp/1/p2p/{server.peer_id}"
+    async with silent_port() as port:
+        hanging = f"/ip4/127.0.0.1/tcp/{port}/p2p/{server.peer_id}"
+        assert await ask_who(client, ["/dns/", closed, hanging, *server.addresses]) == client.peer_id
+
+
+async def test_what_was_tried_is_named(hosts):
+    """The error lists each address with its reason."""
+    server, client = hosts
+    closed = f"/ip4/127.0.0.1/tcp/1/p2p/{server.peer_id}"
+    with pytest.raises(PeerUnreachable) as unreachable:
+        await client.dial([closed, server.addresses[0]], PROTOCOL, timeout_seconds=5)
+    assert closed in unreachable.value.message
+    assert server.addresses[0] in unreachable.value.message
+    with pytest.raises(PeerUnreachable):
+        await client.dial([], PROTOCOL, timeout_seconds=5)
+
+
+async def test_dialling_ends_at_its_deadline(hosts):
+    """A peer that accepts and says nothing does not hold the caller longer than asked."""
+    _, client = hosts
+    async with silent_port() as port:
+        address = f"/ip4/127.0.0.1/tcp/{port}/p2p/{peer_id_of(bytes(32))}"
+        with trio.fail_after(5), pytest.raises(PeerUnreachable):
+            await client.dial([address], PROTOCOL, timeout_seconds=0.2)
+
+
+async def test_a_failing_handler_ends_its_stream_only(hosts, caplog):
+    """The failure is logged with its traceback, the caller sees a broken stream, and the next stream is served."""
+    server, client = hosts
+
+    async def fail(stream):
+        raise RuntimeError("boom")
+
+    server.serve("/ddtp/fail/1", fail)
+    server.serve(PROTOCOL, answer_who)
+    stream = await client.dial(server.addresses, "/ddtp/fail/1", timeout_seconds=5)
+    with caplog.at_level(logging.ERROR), pytest.raises(trio.BrokenResourceError):
+        await read_all(stream)
+    assert "boom" in caplog.text
+    assert await ask_who(client, server.addresses) == client.peer_id
+
+
+async def test_a_port_is_not_shared(hosts):
+    """A second host on the same port is refused, and says why."""
+    server, _ = hosts
+    taken = server.addresses[0].partition("/p2p/")[0]
+    with pytest.raises(AlreadyRunning):
+        async with open_host(network_key=os.urandom(32), listen=[LOOPBACK, taken]):
+            pass
+
+
+async def test_a_malformed_listening_address_is_refused():
+    """QUIC, names and nonsense are settings that cannot be used."""
+    for text in ("/ip4/127.0.0.1/udp/1/quic-v1", "/dns/localhost/tcp/1", "/ip4/::1/tcp/1", "", "/ip4/127.0.0.1/tcp/-1"):
+        with pytest.raises(ConfigInvalid):
+            async with open_host(network_key=os.urandom(32), listen=[text]):
+                pass
+
+
+async def test_one_peer_cannot_take_all_places():
+    """Above the bound per peer the newcomer is refused; others are served, and a freed place is free."""
+    limits = HostLimits(connections_per_peer=2)
+    async with open_host(network_key=os.urandom(32), listen=[LOOPBACK], limits=limits) as server, dialler() as greedy:
+        server.serve(PROTOCOL, answer_who)
+        server.serve("/ddtp/hold/1", hold)
+        held = [await greedy.dial(server.addresses, "/ddtp/hold/1", timeout_seconds=5) for _ in range(2)]
+        with pytest.raises(PeerUnreachable):
+            await greedy.dial(server.addresses, PROTOCOL, timeout_seconds=5)
+        async with dialler() as other:
+            assert await ask_who(other, server.addresses) == other.peer_id
+        for stream in held:
+            await stream.aclose()
+            await stream.wait_finished()
+        await eventually_answers(greedy, server)
+
+
+async def test_a_busy_protocol_refuses_the_newcomer(hosts):
+    """Above the bound per protocol a stream is reset, while another protocol goes on."""
+    limits = HostLimits(streams_per_protocol=1)
+    async with open_host(network_key=os.urandom(32), listen=[LOOPBACK], limits=limits) as server, dialler() as client:
+        server.serve("/ddtp/hold/1", hold)
+        server.serve(PROTOCOL, answer_who)
+        first = await client.dial(server.addresses, "/ddtp/hold/1", timeout_seconds=5)
+        assert await first.receive_some() == b"held"
+        assert not await answers(client, server, "/ddtp/hold/1")
+        assert await ask_who(client, server.addresses) == client.peer_id
+
+
+async def test_a_stranger_who_says_nothing_loses_the_place():
+    """A connection without a handshake is closed at its deadline, and its place serves the next one."""
+    limits = HostLimits(connections_per_address=1, handshake_seconds=0.2)
+    async with open_host(network_key=os.urandom(32), listen=[LOOPBACK], limits=limits) as server, dialler() as client:
+        server.serve(PROTOCOL, answer_who)
+        stranger = await trio.open_tcp_stream("127.0.0.1", int(server.addresses[0].split("/")[4]))
+        async with stranger:
+            with trio.fail_after(5):
+                assert b"multistream" in await stranger.receive_some()
+                assert await stranger.receive_some() == b""
+        await eventually_answers(client, server)
+
+
+@pytest.mark.slow
+async def test_three_hundred_connections_one_after_the_other(hosts):
+    """libp2p's own host stops for ever after 250; a connection that ended gives its place back."""
+    server, client = hosts
+    server.serve(PROTOCOL, answer_who)
+    for _ in range(300):
+        assert await ask_who(client, server.addresses) == client.peer_id
+
+
+async def test_nothing_is_left_behind():
+    """Sockets and tasks are gone when the hosts are, even with streams open in both directions."""
+    files = open_files()
+    tasks = trio.lowlevel.current_statistics().tasks_living
+    async with open_host(network_key=os.urandom(32), listen=[LOOPBACK]) as server, dialler() as client:
+        server.serve(PROTOCOL, hold)
+        stream = await client.dial(server.addresses, PROTOCOL, timeout_seconds=5)
+        assert await stream.receive_some() == b"held"
+    with pytest.raises(trio.BrokenResourceError):
+        await stream.receive_some()
+    await trio.testing.wait_all_tasks_blocked()
+    assert trio.lowlevel.current_statistics().tasks_living == tasks
+    assert open_files() == files
+
+
+async def test_an_error_of_the_caller_comes_out_as_it_is():
+    """The host's nursery does not wrap what its user raises."""
+    with pytest.raises(UsageError):
+        async with dialler():
+            raise UsageError("expected nothing")
+
+
+async def test_ordinary_disconnects_are_not_errors(hosts, caplog, capfd):
+    """Neither our log nor libp2p's output complains about a peer that leaves."""
+    server, client = hosts
+    server.serve(PROTOCOL, answer_who)
+    stream = await client.dial(server.addresses, PROTOCOL, timeout_seconds=5)
+    stream.abort()
+    await stream.wait_finished()
+    assert await ask_who(client, server.addresses) == client.peer_id
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+    assert capfd.readouterr().err == ""
+
+
+async def test_a_handler_may_finish_after_the_peer_has_left(hosts):
+    """The peer closes and goes at once; what it sent completely is still handled to the end."""
+    server, client = hosts
+    handled = trio.Event()
+
+    async def handler(stream):
+        await stream_is_over.wait()
+        assert await read_all(stream) == bytes(100_000)
+        handled.set()
+
+    stream_is_over = trio.Event()
+    server.serve(PROTOCOL, handler)
+    stream = await client.dial(server.addresses, PROTOCOL, timeout_seconds=5)
+    await stream.send_all(bytes(100_000))
+    await stream.aclose()
+    await stream.wait_finished()
+    await trio.testing.wait_all_tasks_blocked(0.05)
+    stream_is_over.set()
+    with trio.fail_after(5):
+        await handled.wait()
