@@ -1,149 +1,208 @@
-"""Canonical content: what stays equal when a program writes the same data in other bytes (spec/03-package s.8).
+"""Canonical content: the fingerprint of what a file says, whatever its bytes (spec/03-package s.6).
 
-A bank that exports the same statement twice gives different bytes. The exact fingerprint must say so; this second one
-tells "same content, other bytes" from "forged". It exists for JSON (RFC 8785) and CSV (RFC 4180, each row as a JSON
-array), and only decides what a mismatch is called, never whether something is genuine.
+JSON by RFC 8785, CSV as rows. It only tells "same content, other bytes" from "other content" when the exact fingerprint
+differs; it never replaces that one. What has no canonical form simply has no such fingerprint.
 """
 
-import csv
-import io
+import decimal
 import json
-import math
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator
 from decimal import Decimal
-from typing import Final
+from enum import Enum
 
-from ddtp.protocol import merkle
-from ddtp.protocol.merkle import LeafType
-from ddtp.protocol.openings import CanonicalForm
+from ddtp.protocol.leaves import CanonicalForm, FileHead
+from ddtp.protocol.merkle import LeafType, RootBuilder, leaf_hash
 
-MAX_CANONICAL_BYTES: Final = 16 << 20
-"""Larger files are not compared by content: parsing them would cost more memory than sending them."""
+MAX_BYTES = 16 << 20
+"""Largest file with a canonical fingerprint: it is parsed as a whole, in about forty times its size of memory."""
+MAX_DEPTH = 64
+"""Deepest nesting of JSON: beyond what documents use, far below the stack of any parser."""
+MAX_NUMBER_CHARACTERS = 64
+"""Longest number: the longest canonical one has 25 characters."""
 
-_FORMS = {
-    "application/json": CanonicalForm.JSON,
-    "text/csv": CanonicalForm.CSV,
-}
-_LEAF_BYTES = 1 << 16
+_LEAF_BYTES = 64 << 10
+# a field is quoted, with "" for a quote, or has no quote at all (RFC 4180 s.2); possessive, so that no input is slow
+_CSV_FIELD = re.compile(r'(?:"([^"]*+(?:""[^"]*+)*+)"|([^",\r\n]*+))(,|\r?\n|\Z)')
+_EXACT_DIGITS = 15
+_ES6_PLAIN_EXPONENTS = range(-5, 22)
 
 
-@dataclass(frozen=True, slots=True)
-class Canonical:
-    """Fingerprint of a canonical form.
+class Likeness(Enum):
+    """How a received file compares with its fingerprint."""
 
-    Attributes:
-        form: Which form.
-        digest: Root over the canonical bytes in leaves of 64 KiB, 32 bytes.
-    """
+    SAME = "same"
+    SAME_CONTENT = "same-content"
+    DIFFERENT = "different"
 
-    form: CanonicalForm
-    digest: bytes
+
+class _NoCanonicalFormError(ValueError):
+    """The input has no canonical form; it never leaves this module."""
 
 
 def is_candidate(media_type: str, size_bytes: int) -> bool:
-    """Tell whether content of this type and size has a canonical form at all."""
-    return media_type in _FORMS and size_bytes <= MAX_CANONICAL_BYTES
+    """Tell whether a file of this type and size can have a canonical fingerprint."""
+    return _find_form(media_type) is not None and size_bytes <= MAX_BYTES
 
 
-def canonical_digest(media_type: str, data: bytes) -> Canonical | None:
-    """Return the canonical fingerprint, or None where the type has none or the data does not parse.
+def canonical_digest(media_type: str, data: bytes) -> tuple[CanonicalForm, bytes] | None:
+    """Return form and digest of the canonical content, None if there is none.
 
     Args:
-        media_type: For example application/json.
-        data: The whole file.
+        media_type: Format of the file; parameters are not expected.
+        data: The whole file. One that is not what its type says, or larger than `MAX_BYTES`, has no canonical content.
     """
-    if not is_candidate(media_type, len(data)):
+    form = _find_form(media_type)
+    if form is None or len(data) > MAX_BYTES:
         return None
-    form = _FORMS[media_type]
+    tree, pending = RootBuilder(), bytearray()
     try:
-        text = data.decode("utf-8-sig")
-        canonical = canonical_json(text) if form is CanonicalForm.JSON else canonical_csv(text)
-    except (ValueError, csv.Error, RecursionError):
+        for piece in canonical_pieces(form, data):
+            pending += piece.encode()
+            while len(pending) >= _LEAF_BYTES:
+                tree.add(leaf_hash(LeafType.CANONICAL, pending[:_LEAF_BYTES], index=tree.size))
+                del pending[:_LEAF_BYTES]
+    except (ValueError, RecursionError):
         return None
-    leaves = merkle.RootBuilder()
-    for index, start in enumerate(range(0, len(canonical), _LEAF_BYTES)):
-        leaves.add(merkle.leaf_hash(LeafType.CANONICAL, canonical[start : start + _LEAF_BYTES], index=index))
-    return Canonical(form, leaves.root())
+    if pending:
+        tree.add(leaf_hash(LeafType.CANONICAL, pending, index=tree.size))
+    return form, tree.root()
 
 
-def canonical_json(text: str) -> bytes:
-    """Return the RFC 8785 form of a JSON text.
+def compare(head: FileHead, file_root: bytes, canonical: tuple[CanonicalForm, bytes] | None) -> Likeness:
+    """Compare a received file with its fingerprint.
+
+    Args:
+        head: The expected fingerprint.
+        file_root: Root over the chunks of the received file.
+        canonical: Canonical content of the received file; not looked at if the bytes are the same.
+    """
+    if file_root == head.root:
+        return Likeness.SAME
+    if canonical is not None and canonical == (head.canonical_form, head.canonical):
+        return Likeness.SAME_CONTENT
+    return Likeness.DIFFERENT
+
+
+def canonical_pieces(form: CanonicalForm, data: bytes) -> Iterator[str]:
+    """Yield the canonical content of a file in pieces.
+
+    Args:
+        form: How the file is read.
+        data: The whole file, in UTF-8.
 
     Raises:
-        ValueError: It is no I-JSON (RFC 7493): doubled keys, NaN, numbers beyond double precision, lone surrogates.
+        ValueError: The file has no canonical content. JSON: it breaks RFC 8259, repeats a name, holds a lone surrogate
+            or a number that no double holds, or is too deep. CSV: it breaks RFC 4180.
+        RecursionError: The nesting is deeper than the parser can read.
     """
+    text = data.decode()
+    if form is CanonicalForm.CSV:
+        for row in _csv_rows(text):
+            yield json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n"
+        return
     value = json.loads(
-        text, object_pairs_hook=_distinct, parse_constant=_refuse, parse_int=_number, parse_float=_number
+        text,
+        object_pairs_hook=_object,
+        parse_int=_integer,
+        parse_float=_number,
+        parse_constant=_constant,
     )
-    return _serialize(value).encode()
+    yield from _json_pieces(value, depth=0)
 
 
-def canonical_csv(text: str) -> bytes:
-    """Return the rows of a CSV text as JSON arrays of texts, one a line.
-
-    Raises:
-        csv.Error: It is no RFC 4180 text.
-    """
-    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
-    return b"".join(_serialize(row).encode() + b"\n" for row in rows)
-
-
-def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise ValueError("expected different keys in a JSON object")
-    return result
-
-
-def _refuse(name: str) -> float:
-    raise ValueError(f"expected a JSON number, found {name}")
-
-
-def _number(digits: str) -> float:
-    number = float(digits)
-    if not math.isfinite(number):
-        raise ValueError("expected a number within double precision")
-    return number
-
-
-def _serialize(value: object) -> str:
-    if isinstance(value, dict):
-        # RFC 8785 s.3.2.3: keys sort by their UTF-16 code units
-        keys = sorted(value, key=lambda key: key.encode("utf-16-be"))
-        return "{" + ",".join(f"{_text(key)}:{_serialize(value[key])}" for key in keys) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(_serialize, value)) + "]"
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, float):
-        return number_text(value)
-    return {True: "true", False: "false", None: "null"}[value]  # type: ignore[index]
-
-
-def _text(text: str) -> str:
-    text.encode()  # a lone surrogate has no UTF-8 form: ValueError
-    return json.dumps(text, ensure_ascii=False)
-
-
-def number_text(number: float) -> str:
-    """Return a number as ECMAScript writes it (RFC 8785 s.3.2.2.3)."""
-    if number == 0:
+def es6_number(value: float) -> str:
+    """Return a finite double as ECMAScript writes it (RFC 8785 s.3.2.2.3)."""
+    if value == 0:
         return "0"
-    # repr gives the shortest digits that read back as the same number, which ECMAScript demands too
-    sign, digits, exponent = Decimal(repr(number)).as_tuple()
-    text = "".join(map(str, digits))
-    significant = text.rstrip("0")
-    return "-" * sign + _ecmascript(significant, len(text) + int(exponent))
+    # both write the shortest digits that give the double again; only the layout differs
+    mantissa, _, exponent = repr(abs(value)).partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    digits = (whole + fraction).lstrip("0")
+    point = len(digits) - len(fraction) + int(exponent or "0")  # value = 0.digits * 10 ** point
+    text = digits.rstrip("0")
+    minus = "-" if value < 0 else ""
+    if point not in _ES6_PLAIN_EXPONENTS:
+        return f"{minus}{text[0]}{'.' * (len(text) > 1)}{text[1:]}e{point - 1:+d}"
+    if point <= 0:
+        return f"{minus}0.{'0' * -point}{text}"
+    return f"{minus}{text[:point].ljust(point, '0')}{'.' * (len(text) > point)}{text[point:]}"
 
 
-def _ecmascript(digits: str, point: int) -> str:
-    """Write digits with the decimal point after `point` of them (ECMA-262 Number::toString)."""
-    count = len(digits)
-    if count <= point <= 21:
-        return digits + "0" * (point - count)
-    if 0 < point <= 21:
-        return f"{digits[:point]}.{digits[point:]}"
-    if -6 < point <= 0:
-        return "0." + "0" * -point + digits
-    exponent = f"e{point - 1:+d}"
-    return (digits[0] + ("." + digits[1:] if count > 1 else "")) + exponent
+def _find_form(media_type: str) -> CanonicalForm | None:
+    name = media_type.lower()
+    if name == "application/json" or name.endswith("+json"):
+        return CanonicalForm.JSON
+    return CanonicalForm.CSV if name == "text/csv" else None
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise _NoCanonicalFormError("expected each name once in an object")
+    return members
+
+
+def _integer(text: str) -> float:
+    # below 2 ** 53 a double holds every integer
+    return int(text) if len(text) <= _EXACT_DIGITS else _number(text)
+
+
+def _number(text: str) -> float:
+    """Read a number that survives as a double.
+
+    RFC 8785 rounds; then two account numbers of 17 digits could be "the same content". Such numbers have no form here.
+    """
+    if len(text) > MAX_NUMBER_CHARACTERS:
+        raise _NoCanonicalFormError("expected a shorter number")
+    value = float(text)
+    try:
+        exact = abs(value) != float("inf") and Decimal(text) == Decimal(repr(value))
+    except decimal.InvalidOperation as err:
+        raise _NoCanonicalFormError("expected a number with a smaller exponent") from err
+    if not exact:
+        raise _NoCanonicalFormError("expected a number that a double holds")
+    return value
+
+
+def _constant(name: str) -> float:
+    raise _NoCanonicalFormError(f"expected JSON, found {name}")
+
+
+def _json_pieces(value: object, *, depth: int) -> Iterator[str]:
+    if depth > MAX_DEPTH:
+        raise _NoCanonicalFormError("expected less nesting")
+    match value:
+        case float():
+            yield es6_number(value)
+        case int() if not isinstance(value, bool):
+            yield str(value)
+        case dict():
+            # RFC 8785 s.3.2.3: by UTF-16 code units
+            for position, name in enumerate(sorted(value, key=lambda name: name.encode("utf-16-be"))):
+                yield ("," if position else "{") + json.dumps(name, ensure_ascii=False) + ":"
+                yield from _json_pieces(value[name], depth=depth + 1)
+            yield "}" if value else "{}"
+        case list():
+            for position, item in enumerate(value):
+                yield "," if position else "["
+                yield from _json_pieces(item, depth=depth + 1)
+            yield "]" if value else "[]"
+        case _:
+            # text, true, false, null: for these the encoder writes what RFC 8785 demands
+            yield json.dumps(value, ensure_ascii=False)
+
+
+def _csv_rows(text: str) -> Iterator[list[str]]:
+    position = 1 if text.startswith("\ufeff") else 0
+    row: list[str] = []
+    while position < len(text) or row:
+        found = _CSV_FIELD.match(text, position)
+        if found is None:
+            raise _NoCanonicalFormError("expected fields of RFC 4180")
+        quoted, plain, end = found.groups()
+        row.append(plain if quoted is None else quoted.replace('""', '"'))
+        position = found.end()
+        if end != ",":
+            yield row
+            row = []

@@ -1,277 +1,243 @@
-"""What is shown of a package: openings hold values, disclosures hold none (spec/03-package s.3 to s.5).
+"""What is shown of a package: openings with the values, a disclosure without any (spec/03-package s.4).
 
-An opening carries a value and the salt that hides it; it travels sealed. A disclosure carries only the hashes of the
-shown leaves and the multiproof to the root; whoever verifies without seeing the data has that. Both together prove that
-the shown values are those the issuer signed, and nothing about the others.
+Openings hold the values, salts and keys behind leaves; they are confidential and travel sealed inside the content. A
+`Disclosure` names the shown leaves and proves that they lead to the root; whoever verifies without seeing the data has
+that alone.
 """
 
-import itertools
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from itertools import pairwise
 from typing import Annotated, ClassVar
 
 from ddtp.crypto import sm3
 from ddtp.errors import ContentMismatch, DecodeError, ProofInvalid
-from ddtp.protocol import codec, merkle
-from ddtp.protocol.merkle import LeafType
-from ddtp.protocol.paths import PathText, check_distinct, check_path
-from ddtp.protocol.record import Digest, Limit, Name, Range, Record, Salt
+from ddtp.protocol import chunks, codec, merkle
+from ddtp.protocol.groups import MAX_LEAVES, Groups, Index, check_groups, find_split_group, groups_digest
+from ddtp.protocol.leaves import Field, FileHead, decoy_leaf
+from ddtp.protocol.paths import check_distinct
+from ddtp.protocol.record import Digest, Limit, Name, Range, Record, Salt, Size
 
-MAX_LEAVES = 1 << 16
-"""Leaves of one package: a folder of 50,000 files; the disclosure of all of them fits its bound of 4 MiB."""
-MAX_FILE_BYTES = 1 << 50
-MAX_GROUPS = 1024
+LEAST_LEAVES = 8
+"""Smallest tree: hides whether a package holds one field or eight."""
 
 _ROOT_BLOCK = b"\x02" + bytes(63)
-
-LeafIndex = Annotated[int, Range(0, MAX_LEAVES - 1)]
-LeafCount = Annotated[int, Range(1, MAX_LEAVES)]
-Group = Annotated[tuple[LeafIndex, ...], Limit(MAX_LEAVES, least=1)]
-
-
-class FieldKind(Enum):
-    """Type of a field's value, which always is text."""
-
-    TEXT = "text"
-    INTEGER = "integer"
-    DECIMAL = "decimal"
-    DATE = "date"
-    BOOLEAN = "boolean"
-
-
-class CanonicalForm(Enum):
-    """Canonical form of content that programs write in different bytes (spec/03 s.8)."""
-
-    JSON = "json"
-    CSV = "csv"
-
-
-@dataclass(frozen=True, slots=True)
-class Field(Record):
-    """A single value of a package.
-
-    Attributes:
-        path: Its name.
-        kind: How to read the value.
-        value: The value as text.
-    """
-
-    KIND: ClassVar[str] = "field"
-
-    path: PathText
-    kind: FieldKind
-    value: Annotated[str, Limit(4096)]
-
-    def __post_init__(self) -> None:
-        Record.__post_init__(self)
-        check_path(self.path)
-
-
-@dataclass(frozen=True, slots=True)
-class FileHead(Record):
-    """What a package says about one file.
-
-    Attributes:
-        path: Its name.
-        media_type: For example application/pdf.
-        size_bytes: Its length.
-        chunk_size: Bytes per chunk of its tree.
-        root: Root of the tree over its salted chunks, 32 bytes.
-        canonical: Fingerprint of its canonical form, or None.
-        canonical_form: Which form that is, or None.
-    """
-
-    KIND: ClassVar[str] = "file"
-
-    path: PathText
-    media_type: Name
-    size_bytes: Annotated[int, Range(0, MAX_FILE_BYTES)]
-    chunk_size: Annotated[int, Range(1 << 16, 1 << 20)]
-    root: Digest
-    canonical: Digest | None = None
-    canonical_form: CanonicalForm | None = None
-
-    def __post_init__(self) -> None:
-        Record.__post_init__(self)
-        check_path(self.path)
-        if (self.canonical is None) != (self.canonical_form is None):
-            raise DecodeError("expected a canonical fingerprint and its form together")
 
 
 @dataclass(frozen=True, slots=True)
 class FieldOpening(Record):
-    """A shown field: its position, its value, its salt."""
+    """What a field's leaf holds.
 
-    KIND: ClassVar[str] = "field-opening"
+    Attributes:
+        index: Position of the leaf.
+        field: The field.
+        salt: Its salt.
+    """
 
-    index: LeafIndex
+    index: Index
     field: Field
-    salt: Salt
+    salt: Salt = dataclasses.field(repr=False)
 
     def leaf(self) -> bytes:
-        """Return the leaf hash that this opens."""
-        return merkle.leaf_hash(LeafType.FIELD, self.field.encode(), salt=self.salt)
+        """Return the leaf that this opens."""
+        return self.field.leaf(self.salt)
 
 
 @dataclass(frozen=True, slots=True)
 class FileOpening(Record):
-    """A shown file: its position, its head, the head's salt, and the key of its chunk salts."""
+    """What a file's leaf holds.
 
-    KIND: ClassVar[str] = "file-opening"
+    Attributes:
+        index: Position of the leaf.
+        head: Fingerprint of the file.
+        salt: Salt of the head.
+        file_key: Key that gives the salts of the chunks, 32 bytes.
+    """
 
-    index: LeafIndex
+    index: Index
     head: FileHead
-    salt: Salt
-    file_key: Annotated[bytes, Limit(32, least=32)]
+    salt: Salt = dataclasses.field(repr=False)
+    file_key: Annotated[bytes, Size(32)] = dataclasses.field(repr=False)
 
     def leaf(self) -> bytes:
-        """Return the leaf hash that this opens."""
-        return merkle.leaf_hash(LeafType.FILE, self.head.encode(), salt=self.salt)
+        """Return the leaf that this opens."""
+        return self.head.leaf(self.salt)
 
 
 @dataclass(frozen=True, slots=True)
 class DecoyOpening(Record):
-    """A shown filler leaf, which proves that it hides nothing."""
+    """Proves that a leaf holds nothing.
 
-    KIND: ClassVar[str] = "decoy-opening"
+    Attributes:
+        index: Position of the leaf.
+        salt: Its salt.
+    """
 
-    index: LeafIndex
-    salt: Salt
+    index: Index
+    salt: Salt = dataclasses.field(repr=False)
 
     def leaf(self) -> bytes:
-        """Return the leaf hash that this opens."""
-        return merkle.leaf_hash(LeafType.DECOY, b"", salt=self.salt)
+        """Return the leaf that this opens."""
+        return decoy_leaf(self.salt)
 
 
 @dataclass(frozen=True, slots=True)
 class Openings(Record):
-    """All shown values of a package, confidential."""
+    """Openings of all leaves of a package, or of those that are shown.
 
-    KIND: ClassVar[str] = "openings"
-    MAX_BYTES: ClassVar[int] = 64 << 20
+    Attributes:
+        fields: In the order of their leaves, which is that of their paths.
+        files: As fields; all have one chunk size.
+        decoys: In the order of their leaves, which follow all others.
+        groups: The group table of the whole package.
+    """
+
+    MAX_BYTES: ClassVar[int] = chunks.MAX_OPENINGS_BYTES
 
     fields: Annotated[tuple[FieldOpening, ...], Limit(MAX_LEAVES)]
     files: Annotated[tuple[FileOpening, ...], Limit(MAX_LEAVES)]
-    decoys: Annotated[tuple[DecoyOpening, ...], Limit(MAX_LEAVES)] = ()
+    decoys: Annotated[tuple[DecoyOpening, ...], Limit(MAX_LEAVES)]
+    groups: Groups
 
     def __post_init__(self) -> None:
         Record.__post_init__(self)
-        check_distinct(opening.field.path for opening in self.fields)
-        check_distinct(opening.head.path for opening in self.files)
+        check_groups(self.groups)
+        indexes = [opening.index for opening in self._all()]
+        if any(second <= first for first, second in pairwise(indexes)):
+            raise DecodeError("expected openings in the order of their leaves: fields, files, decoys")
+        field_paths = [opening.field.path for opening in self.fields]
+        file_paths = [opening.head.path for opening in self.files]
+        check_distinct(field_paths + file_paths)
+        _check_order(field_paths)
+        _check_order(file_paths)
+        if len({opening.head.chunk_size for opening in self.files}) > 1:
+            raise DecodeError("expected one chunk size for all files, found several")
 
-    def leaves(self) -> dict[int, bytes]:
-        """Return the opened leaves by position.
+    def leaves(self) -> Mapping[int, bytes]:
+        """Return the leaves that these open, by position."""
+        return {opening.index: opening.leaf() for opening in self._all()}
 
-        Raises:
-            DecodeError: A position is opened twice.
-        """
-        everything: Sequence[FieldOpening | FileOpening | DecoyOpening] = (*self.fields, *self.files, *self.decoys)
-        leaves = {opening.index: opening.leaf() for opening in everything}
-        if len(leaves) != len(everything):
-            raise DecodeError("expected one opening per position, found two")
-        return leaves
-
-
-@dataclass(frozen=True, slots=True)
-class DisclosedLeaf(Record):
-    """Position and hash of a shown leaf."""
-
-    KIND: ClassVar[str] = "disclosed-leaf"
-
-    index: LeafIndex
-    hash: Digest
+    def _all(self) -> Iterator[FieldOpening | FileOpening | DecoyOpening]:
+        yield from self.fields
+        yield from self.files
+        yield from self.decoys
 
 
 @dataclass(frozen=True, slots=True)
 class RootHeader(Record):
-    """What the root commits to beside the leaves."""
+    """What the root covers besides the leaves.
 
-    KIND: ClassVar[str] = "root-header"
+    Attributes:
+        version: Always 1.
+        schema: Name of the kind of package.
+        leaf_count: Number of leaves.
+        groups: Digest of the group table.
+    """
 
     version: Annotated[int, Range(1, 1)]
     schema: Name
-    leaf_count: LeafCount
+    leaf_count: int
     groups: Digest
 
 
 @dataclass(frozen=True, slots=True)
-class Disclosure(Record):
-    """Which leaves are shown, and that they belong to the root; holds no values.
+class DisclosedLeaf(Record):
+    """A leaf whose opening is shown to the receiver.
 
     Attributes:
-        schema: Kind of the package.
-        leaf_count: Leaves of the whole package.
-        groups: Positions that are shown together or not at all.
-        leaves: The shown leaves, by position.
-        proof: Multiproof of the shown leaves (spec/02 s.5).
+        index: Position of the leaf.
+        hash: The leaf.
     """
 
-    KIND: ClassVar[str] = "disclosure"
+    index: Index
+    hash: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Disclosure(Record):
+    """Which leaves are shown, and the proof that they are in the package.
+
+    Attributes:
+        schema: Name of the kind of package.
+        leaf_count: Number of leaves, a power of two.
+        groups: The group table.
+        leaves: The shown leaves, ascending.
+        proof: Multiproof of these leaves (spec/02 s.5).
+    """
+
     MAX_BYTES: ClassVar[int] = 4 << 20
 
     schema: Name
-    leaf_count: LeafCount
-    groups: Annotated[tuple[Group, ...], Limit(MAX_GROUPS)]
+    leaf_count: Annotated[int, Range(LEAST_LEAVES, MAX_LEAVES)]
+    groups: Groups
     leaves: Annotated[tuple[DisclosedLeaf, ...], Limit(MAX_LEAVES, least=1)]
-    proof: Annotated[tuple[Digest, ...], Limit(MAX_LEAVES)]
+    # a hash is needed only beside a shown leaf or above one, so half of the leaves is the most
+    proof: Annotated[tuple[Digest, ...], Limit(MAX_LEAVES // 2)]
 
     def __post_init__(self) -> None:
         Record.__post_init__(self)
+        check_groups(self.groups)
+        if self.leaf_count & (self.leaf_count - 1):
+            raise DecodeError(f"expected a power of two as number of leaves, found {self.leaf_count}")
         indexes = self.indexes()
-        if any(left >= right for left, right in itertools.pairwise(indexes)):
-            raise DecodeError("expected the shown leaves in ascending order")
-        check_groups(self.groups, indexes)
+        if list(indexes) != sorted(set(indexes)):
+            raise DecodeError("expected the disclosed leaves in ascending order")
+        highest = max(indexes[-1], *(group[-1] for group in self.groups), 0)
+        if highest >= self.leaf_count:
+            raise DecodeError(f"expected leaf positions below {self.leaf_count}, found {highest}")
 
     def indexes(self) -> tuple[int, ...]:
         """Return the positions of the shown leaves, ascending."""
         return tuple(leaf.index for leaf in self.leaves)
 
     def root(self) -> bytes:
-        """Return the package root that this disclosure leads to, 32 bytes.
+        """Compute the ROOT that this disclosure proves; the caller compares it with the signed one.
 
         Raises:
-            ProofInvalid: The proof has another length than the positions need.
+            ProofInvalid: The proof does not fit the leaves, or a group is shown in part.
         """
+        if find_split_group(self.groups, self.indexes()):
+            raise ProofInvalid("expected each group of leaves whole or not at all, found a part of one")
         leaves = {leaf.index: leaf.hash for leaf in self.leaves}
         top = merkle.root_from_multiproof(leaves, self.leaf_count, proof=self.proof)
         return package_root(self.schema, self.leaf_count, groups=self.groups, top=top)
 
     def leaf_set(self) -> bytes:
-        """Return the digest of the shown positions, which a grant names, 32 bytes."""
+        """Return SM3 of the encoded list of positions, 32 bytes: what a grant names (spec/06)."""
         return sm3.digest(codec.encode(self.indexes()))
 
 
-def package_root(schema: str, leaf_count: int, *, groups: Sequence[Sequence[int]], top: bytes) -> bytes:
-    """Return the root of a package from the top of its tree (spec/03 s.4)."""
-    header = RootHeader(version=1, schema=schema, leaf_count=leaf_count, groups=sm3.digest(codec.encode(groups)))
+def package_root(schema: str, leaf_count: int, *, groups: Groups, top: bytes) -> bytes:
+    """Return ROOT, 32 bytes (spec/03 s.4).
+
+    Args:
+        schema: Name of the kind of package.
+        leaf_count: Number of leaves.
+        groups: The group table.
+        top: Root of the tree over the leaves.
+    """
+    header = RootHeader(version=1, schema=schema, leaf_count=leaf_count, groups=groups_digest(groups))
     return sm3.prefixed(_ROOT_BLOCK).digest(header.encode(), top)
 
 
-def check_groups(groups: Sequence[Sequence[int]], indexes: Sequence[int]) -> None:
-    """Check that every group is shown whole or not at all.
-
-    Raises:
-        ProofInvalid: A part of a group is missing: somebody picked.
-    """
-    shown = set(indexes)
-    for group in groups:
-        inside = shown.intersection(group)
-        if inside and len(inside) != len(set(group)):
-            raise ProofInvalid(f"expected the {len(set(group))} leaves of a group together, found {len(inside)}")
-
-
 def check_openings(openings: Openings, disclosure: Disclosure) -> None:
-    """Check that the openings open exactly the disclosed leaves.
+    """Check that the openings are those of the disclosed leaves: all of them, and no others.
 
     Raises:
-        DecodeError: A position is opened twice.
-        ContentMismatch: A leaf is not opened, opened without being disclosed, or opened with another value or salt.
+        ProofInvalid: A disclosed leaf has no opening, an opening no leaf, or the group tables differ.
+        ContentMismatch: An opening does not give its leaf.
     """
+    if openings.groups != disclosure.groups:
+        raise ProofInvalid("expected the group table of the disclosure in the openings, found another one")
     opened = openings.leaves()
-    disclosed = {leaf.index: leaf.hash for leaf in disclosure.leaves}
-    if opened.keys() != disclosed.keys():
-        raise ContentMismatch(f"expected openings of {len(disclosed)} leaves, found those of {len(opened)} others")
-    for index, leaf in disclosed.items():
-        if opened[index] != leaf:
-            raise ContentMismatch(f"expected the value that leaf {index} commits to, found another one")
+    if opened.keys() != set(disclosure.indexes()):
+        raise ProofInvalid(f"expected one opening for each of {len(disclosure.leaves)} leaves, found {len(opened)}")
+    wrong = sum(opened[leaf.index] != leaf.hash for leaf in disclosure.leaves)
+    if wrong:
+        raise ContentMismatch(f"expected {len(opened)} openings that give their leaves, found {wrong} that do not")
+
+
+def _check_order(paths: Sequence[str]) -> None:
+    if any(second.encode() <= first.encode() for first, second in pairwise(paths)):
+        raise DecodeError("expected leaves in the order of their paths")

@@ -1,54 +1,82 @@
-"""Packages: fields and files under one salted tree, and the manifest that the issuer signs (spec/03-package).
+"""A package: fields and files under one root, which its issuer signs (spec/03-package).
 
-All salts come from one secret per copy, so showing everything costs 32 bytes and showing a part reveals nothing of the
-rest. Leaves stand in a fixed order: fields by name, files by name, then fillers up to the next power of two.
+Whatever part of it is shown, the root is the same. The `Disclosure` names the shown leaves and proves them; it holds no
+values and may be public. The openings hold the values. This module neither reads files nor signs.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import ClassVar
 
-from ddtp.crypto import sm3
-from ddtp.errors import DecodeError
+from ddtp.errors import DecodeError, NotFound, UsageError
 from ddtp.protocol import merkle
-from ddtp.protocol.canonical import Canonical
-from ddtp.protocol.codec import Buffer
-from ddtp.protocol.merkle import LeafType
+from ddtp.protocol.fingerprint import FileHasher
+from ddtp.protocol.groups import MAX_LEAVES, Groups, find_split_group
+from ddtp.protocol.leaves import (
+    CHUNK_SIZE_DEFAULT,
+    CanonicalForm,
+    Field,
+    FieldKind,
+    FileHead,
+    chunk_leaf,
+    decoy_salt,
+    field_salt,
+    file_key,
+    file_salt,
+)
 from ddtp.protocol.openings import (
-    MAX_LEAVES,
+    LEAST_LEAVES,
     DecoyOpening,
     DisclosedLeaf,
     Disclosure,
-    Field,
     FieldOpening,
-    FileHead,
     FileOpening,
     Openings,
+    check_openings,
     package_root,
 )
 from ddtp.protocol.record import Did, Digest, Identifier, Name, Record, Seconds
 
-CHUNK_SIZE_DEFAULT = 1 << 16
-"""64 KiB: sixteen chunks hash side by side in the cache of one core."""
+__all__ = [
+    "CHUNK_SIZE_DEFAULT",
+    "MAX_LEAVES",
+    "CanonicalForm",
+    "DecoyOpening",
+    "DisclosedLeaf",
+    "Disclosure",
+    "Field",
+    "FieldKind",
+    "FieldOpening",
+    "FileHasher",
+    "FileHead",
+    "FileOpening",
+    "Manifest",
+    "Openings",
+    "Package",
+    "build_package",
+    "check_openings",
+    "chunk_leaf",
+    "file_key",
+    "restore_package",
+]
 
-MIN_LEAVES = 8
-"""Fillers hide how many leaves a small package has."""
+MASTER_SALT_SIZE = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest(Record):
-    """What the issuer signs of a package; it holds no data of the person.
+    """The issuer's signed statement about a package.
 
     Attributes:
-        package_id: Random, per copy.
-        issuer: DID of the signer.
-        holder: DID of the person's key for this copy.
-        schema: Kind of package, for example "bank-statement/1".
-        root: Root of the tree.
-        issued: When it was signed.
-        expires: When it ceases to be valid.
-        status: Where its status is told, or None.
-        supersedes: Package id of the older copy it replaces, or None.
+        package_id: Random; another one for each copy.
+        issuer: DID of who signs.
+        holder: DID of the person whom the copy is made out to.
+        schema: Name of the kind of package, for example "bank-statement/1".
+        root: ROOT of the package.
+        issued: When it was issued, in seconds since the epoch.
+        expires: When it is no longer valid, in seconds since the epoch.
+        status: Where its status is published (spec/09), if anywhere.
+        supersedes: The package that this one replaces.
     """
 
     KIND: ClassVar[str] = "manifest"
@@ -64,53 +92,67 @@ class Manifest(Record):
     status: Name | None = None
     supersedes: Identifier | None = None
 
+    def __post_init__(self) -> None:
+        Record.__post_init__(self)
+        if self.expires <= self.issued:
+            raise DecodeError("expected a manifest that expires after it was issued")
+        if self.supersedes == self.package_id:
+            raise DecodeError("expected a manifest that supersedes another package than itself")
+
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A built package.
+    """A whole package in the hands of its issuer or holder.
 
     Attributes:
-        schema: Kind of package.
-        groups: Positions shown together or not at all.
-        leaves: All leaf hashes.
-        openings: All openings.
+        schema: Name of the kind of package.
+        openings: Openings of all leaves.
+        leaves: All leaves.
+        root: ROOT.
     """
 
     schema: str
-    groups: tuple[tuple[int, ...], ...]
-    leaves: tuple[bytes, ...]
     openings: Openings
+    leaves: tuple[bytes, ...]
+    root: bytes
 
     @property
-    def root(self) -> bytes:
-        """The package root, 32 bytes."""
-        top = merkle.root(self.leaves)
-        return package_root(self.schema, len(self.leaves), groups=self.groups, top=top)
+    def groups(self) -> Groups:
+        """The group table."""
+        return self.openings.groups
 
     def disclose(self, indexes: Iterable[int]) -> tuple[Disclosure, Openings]:
-        """Show some leaves only.
+        """Show some leaves.
+
+        Args:
+            indexes: Positions of the leaves, at least one.
+
+        Returns:
+            The proof, which may be public, and the openings, which are for the receiver.
 
         Raises:
-            ProofInvalid: A group would be split.
+            UsageError: Nothing is chosen, a position does not exist, or a group is chosen in part.
         """
-        shown = sorted(set(indexes))
-        inside = set(shown)
+        chosen = set(indexes)
+        if not chosen or not chosen <= set(range(len(self.leaves))):
+            raise UsageError(f"expected one or more positions below {len(self.leaves)}")
+        split = find_split_group(self.groups, chosen)
+        if split:
+            raise UsageError(
+                "expected all or nothing of what the issuer has grouped, found a part of it",
+                hint=f"choose all of the positions {', '.join(map(str, split))}, or none",
+            )
         disclosure = Disclosure(
             schema=self.schema,
             leaf_count=len(self.leaves),
             groups=self.groups,
-            leaves=tuple(DisclosedLeaf(index, self.leaves[index]) for index in shown),
-            proof=merkle.multiproof(shown, len(self.leaves), merkle.subtrees(self.leaves)),
+            leaves=tuple(DisclosedLeaf(index, self.leaves[index]) for index in sorted(chosen)),
+            proof=merkle.multiproof(chosen, len(self.leaves), merkle.subtrees(self.leaves)),
         )
-        openings = Openings(
-            fields=tuple(opening for opening in self.openings.fields if opening.index in inside),
-            files=tuple(opening for opening in self.openings.files if opening.index in inside),
-            decoys=tuple(opening for opening in self.openings.decoys if opening.index in inside),
-        )
-        return disclosure, openings
+        return disclosure, _subset(self.openings, chosen)
 
     def disclose_all(self) -> tuple[Disclosure, Openings]:
-        """Show everything, fillers included."""
+        """Show the whole package, decoys included, which proves that nothing is held back."""
         return self.disclose(range(len(self.leaves)))
 
 
@@ -120,122 +162,84 @@ def build_package(
     fields: Sequence[Field],
     files: Sequence[FileHead],
     master_salt: bytes,
-    groups: Sequence[Sequence[int]] = (),
+    groups: Sequence[Collection[str]] = (),
 ) -> Package:
-    """Build the tree of a package.
+    """Put fields and files under one root.
 
     Args:
-        schema: Kind of package.
-        fields: Single values, in any order.
-        files: Heads of the hashed files, in any order.
-        master_salt: 32 random bytes, never used for another package.
-        groups: Positions that must be shown together.
+        schema: Name of the kind of package.
+        fields: In any order.
+        files: Fingerprints of the files, each hashed with the `file_key` of its path; in any order.
+        master_salt: 32 random bytes, never used for another copy.
+        groups: Paths that are shown together or not at all.
 
     Raises:
-        DecodeError: There are no leaves, too many, or names that clash.
+        DecodeError: There is nothing or too much to pack, two paths clash, or a group breaks the rules.
+        NotFound: A group names a path that is not in the package.
     """
-    opened = [
-        FieldOpening(index, field, field_salt(master_salt, field.path))
-        for index, field in enumerate(sorted(fields, key=lambda field: field.path.encode()))
-    ]
-    heads = [
-        FileOpening(len(opened) + index, head, head_salt(master_salt, head.path), file_key(master_salt, head.path))
-        for index, head in enumerate(sorted(files, key=lambda head: head.path.encode()))
-    ]
-    count = len(opened) + len(heads)
-    if not 0 < count <= MAX_LEAVES:
-        raise DecodeError(f"expected 1 to {MAX_LEAVES} fields and files, found {count}")
-    total = max(MIN_LEAVES, 1 << (count - 1).bit_length())
-    decoys = [DecoyOpening(index, decoy_salt(master_salt, index)) for index in range(count, total)]
-    return restore_package(
-        schema, Openings(fields=tuple(opened), files=tuple(heads), decoys=tuple(decoys)), groups=groups
+    if len(master_salt) != MASTER_SALT_SIZE:
+        raise DecodeError(f"expected a master salt of {MASTER_SALT_SIZE} bytes, found {len(master_salt)}")
+    ordered_fields = sorted(fields, key=lambda field: field.path.encode())
+    ordered_files = sorted(files, key=lambda head: head.path.encode())
+    paths = [field.path for field in ordered_fields] + [head.path for head in ordered_files]
+    positions = {path: index for index, path in enumerate(paths)}
+    openings = Openings(
+        fields=tuple(
+            FieldOpening(index, field, field_salt(master_salt, field.path))
+            for index, field in enumerate(ordered_fields)
+        ),
+        files=tuple(
+            FileOpening(index, head, file_salt(master_salt, head.path), file_key(master_salt, head.path))
+            for index, head in enumerate(ordered_files, start=len(fields))
+        ),
+        decoys=tuple(
+            DecoyOpening(index, decoy_salt(master_salt, index)) for index in range(len(paths), _bucket(len(paths)))
+        ),
+        groups=tuple(sorted(_find(positions, group) for group in groups)),
     )
+    return restore_package(schema, openings)
 
 
-def restore_package(schema: str, openings: Openings, *, groups: Sequence[Sequence[int]] = ()) -> Package:
-    """Build a package again from all its openings.
+def restore_package(schema: str, openings: Openings) -> Package:
+    """Put a package together again from the openings of all its leaves, as its holder does.
+
+    Args:
+        schema: Name of the kind of package, from the manifest.
+        openings: From the content of the package; whoever restores compares the root with the signed one.
 
     Raises:
-        DecodeError: Openings are missing or doubled.
+        DecodeError: These are not the openings of all leaves of a package.
     """
+    count = len(openings.fields) + len(openings.files)
     leaves = openings.leaves()
-    if sorted(leaves) != list(range(len(leaves))):
-        raise DecodeError("expected the openings of all leaves, found gaps")
-    return Package(
-        schema=schema,
-        groups=tuple(tuple(sorted(set(group))) for group in groups),
-        leaves=tuple(leaves[index] for index in range(len(leaves))),
-        openings=openings,
+    size = _bucket(count)
+    if list(leaves) != list(range(size)):
+        raise DecodeError(f"expected the openings of all {size} leaves, found {len(leaves)}")
+    if any(group[-1] >= count for group in openings.groups):
+        raise DecodeError("expected fields and files in groups, found a decoy or a missing leaf")
+    ordered = tuple(leaves.values())
+    root = package_root(schema, size, groups=openings.groups, top=merkle.root(ordered))
+    return Package(schema, openings, ordered, root)
+
+
+def _bucket(count: int) -> int:
+    """Return the number of leaves of a package with `count` fields and files."""
+    if not 0 < count <= MAX_LEAVES:
+        raise DecodeError(f"expected 1 to {MAX_LEAVES} fields and files in a package, found {count}")
+    return max(LEAST_LEAVES, 1 << (count - 1).bit_length())
+
+
+def _find(positions: Mapping[str, int], paths: Collection[str]) -> tuple[int, ...]:
+    missing = sorted(path for path in paths if path not in positions)
+    if missing:
+        raise NotFound(f"expected a field or file {missing[0]!r} in the package, found none")
+    return tuple(sorted({positions[path] for path in paths}))
+
+
+def _subset(openings: Openings, chosen: Collection[int]) -> Openings:
+    return Openings(
+        fields=tuple(opening for opening in openings.fields if opening.index in chosen),
+        files=tuple(opening for opening in openings.files if opening.index in chosen),
+        decoys=tuple(opening for opening in openings.decoys if opening.index in chosen),
+        groups=openings.groups,
     )
-
-
-@final
-class FileHasher:
-    """Computes the head of a file from its chunks, in memory of one hash per tree level.
-
-    Args:
-        path: Name in the package.
-        media_type: For example application/pdf.
-        chunk_size: Bytes per chunk; every chunk but the last has exactly this many.
-        file_key: Key of its chunk salts, 32 bytes.
-    """
-
-    def __init__(self, path: str, media_type: str, *, chunk_size: int, file_key: bytes) -> None:
-        self._path, self._media_type, self._chunk_size, self._key = path, media_type, chunk_size, file_key
-        self._tree = merkle.RootBuilder()
-        self._size = 0
-
-    def add(self, chunk: Buffer) -> bytes:
-        """Hash the next chunk; return its leaf.
-
-        Raises:
-            DecodeError: The chunk is empty or too long, or follows a short one.
-        """
-        if not 0 < len(chunk) <= self._chunk_size or self._size % self._chunk_size:
-            raise DecodeError(f"expected whole chunks of {self._chunk_size} bytes before the last one")
-        leaf = chunk_leaf(self._key, self._tree.size, chunk)
-        self._tree.add(leaf)
-        self._size += len(chunk)
-        return leaf
-
-    def finish(self, *, canonical: Canonical | None = None) -> FileHead:
-        """Return the head of the whole file.
-
-        Args:
-            canonical: Its canonical fingerprint, if it has one.
-        """
-        return FileHead(
-            path=self._path,
-            media_type=self._media_type,
-            size_bytes=self._size,
-            chunk_size=self._chunk_size,
-            root=self._tree.root(),
-            canonical=canonical.digest if canonical else None,
-            canonical_form=canonical.form if canonical else None,
-        )
-
-
-def chunk_leaf(file_key: bytes, index: int, chunk: Buffer) -> bytes:
-    """Return the leaf of one chunk of a file."""
-    salt = sm3.hmac(file_key, index.to_bytes(8, "big"))
-    return merkle.leaf_hash(LeafType.CHUNK, chunk, salt=salt, index=index)
-
-
-def field_salt(master_salt: bytes, path: str) -> bytes:
-    """Return the salt of a field, 32 bytes."""
-    return sm3.hmac(master_salt, b"\x10", path.encode())
-
-
-def file_key(master_salt: bytes, path: str) -> bytes:
-    """Return the key of a file's chunk salts, 32 bytes."""
-    return sm3.hmac(master_salt, b"\x11", path.encode())
-
-
-def head_salt(master_salt: bytes, path: str) -> bytes:
-    """Return the salt of a file's head, 32 bytes."""
-    return sm3.hmac(master_salt, b"\x12", path.encode())
-
-
-def decoy_salt(master_salt: bytes, index: int) -> bytes:
-    """Return the salt of a filler leaf, 32 bytes."""
-    return sm3.hmac(master_salt, b"\x13", index.to_bytes(8, "big"))

@@ -1,61 +1,78 @@
-"""Names of fields and files inside a package (spec/03-package s.2).
+"""Paths: the names of fields and files in a package (spec/03-package s.2).
 
-A name is data from elsewhere that becomes a file name on somebody's disk, so only names that are safe on every common
-system may stand in a package at all.
+A path is a logical name, never a place on a disk. The rules make it safe to use as one below a directory of the
+receiver's choice, on every common system: nothing climbs out, nothing opens a device, no two names are one file.
 """
 
-import re
+import unicodedata
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Annotated
 
 from ddtp.errors import DecodeError
-from ddtp.protocol.codec import check_text
+from ddtp.protocol import codec
 from ddtp.protocol.record import Limit
 
 MAX_PATH_CHARACTERS = 512
+"""Longest path: fits the 1024-byte PATH_MAX of macOS in most scripts, below a directory of the receiver."""
 MAX_PART_BYTES = 255
-"""The longest file name that ext4, APFS and NTFS hold."""
+"""Longest part: NAME_MAX of the common file systems."""
 
 PathText = Annotated[str, Limit(MAX_PATH_CHARACTERS, least=1)]
+"""A path; records that hold one also call `check_path`."""
 
-_FORBIDDEN = set('\\:*?"<>|')
-_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
+_FORBIDDEN = frozenset('\\:*?"<>|')
+# https://learn.microsoft.com/windows/win32/fileio/naming-a-file; the superscript digits count as digits there
+_DEVICES = frozenset(
+    {"con", "prn", "aux", "nul", "conin$", "conout$"}
+    | {device + digit for device in ("com", "lpt") for digit in "0123456789\u00b9\u00b2\u00b3"}
+)
 
 
 def check_path(path: str) -> None:
-    """Check that a name is relative, stays inside its folder, and is valid on every common system.
+    """Check one path.
 
     Raises:
-        DecodeError: It is not.
+        DecodeError: The path is empty, too long, absolute, climbs with "..", names a device, or holds a character or
+            an ending that some system reads in another way.
     """
     if not 0 < len(path) <= MAX_PATH_CHARACTERS:
-        raise DecodeError(f"expected a name of 1 to {MAX_PATH_CHARACTERS} characters, found {len(path)}")
-    check_text(path)
+        raise DecodeError(f"expected a path of 1 to {MAX_PATH_CHARACTERS} characters, found {len(path)}")
+    codec.check_text(path)
+    forbidden = _FORBIDDEN.intersection(path)
+    if forbidden:
+        raise DecodeError(f"expected a path without any of {''.join(sorted(_FORBIDDEN))}, found {min(forbidden)}")
     for part in path.split("/"):
-        if part in {"", ".", ".."}:
-            raise DecodeError(f"expected a relative name without empty, '.' or '..' parts, found {path!r}")
-        if len(part.encode()) > MAX_PART_BYTES:
-            raise DecodeError(f"expected parts of at most {MAX_PART_BYTES} bytes in the name {path[:40]!r}…")
-        if _FORBIDDEN & set(part) or part.endswith((".", " ")) or part.startswith(" "):
-            raise DecodeError(f"expected a name that is valid on every system, found {path!r}")
-        if _DEVICE.fullmatch(part):
-            raise DecodeError(f"expected no device name, found {path!r}")
+        _check_part(part)
 
 
 def check_distinct(paths: Iterable[str]) -> None:
-    """Check that no two names are equal on a system that ignores case, or one a folder of another.
+    """Check that no two paths are one file where case is ignored, and that no path is also a folder of another.
 
     Raises:
-        DecodeError: They are.
+        DecodeError: Two paths clash.
     """
-    seen: set[str] = set()
-    folders: set[str] = set()
-    for path in paths:
-        folded = path.casefold()
-        if folded in seen:
-            raise DecodeError(f"expected different names, found {path!r} twice")
-        seen.add(folded)
-        parts = folded.split("/")
-        folders.update("/".join(parts[:count]) for count in range(1, len(parts)))
-    if clash := seen & folders:
-        raise DecodeError(f"expected {min(clash)!r} to be a file or a folder, found both")
+    # NUL, which no path holds, sorts before everything: what lies below a path comes right after it
+    ordered = sorted(_folded(path).replace("/", "\0") for path in paths)
+    for first, second in pairwise(ordered):
+        if first == second:
+            raise DecodeError("expected paths that differ in more than case, found two that do not")
+        if second.startswith(first + "\0"):
+            raise DecodeError("expected no path below another path, found one")
+
+
+def _folded(path: str) -> str:
+    # canonical caseless match, Unicode standard 3.13, D145
+    decomposed = unicodedata.normalize("NFD", path)
+    return unicodedata.normalize("NFD", decomposed.casefold())
+
+
+def _check_part(part: str) -> None:
+    if part in {"", ".", ".."}:
+        raise DecodeError("expected a relative path without empty parts, '.' and '..'")
+    if len(part.encode()) > MAX_PART_BYTES:
+        raise DecodeError(f"expected parts of at most {MAX_PART_BYTES} bytes in a path")
+    if part[0] == " " or part[-1] in {" ", "."}:
+        raise DecodeError("expected parts of a path that neither begin nor end with a space, nor end with a dot")
+    if part.partition(".")[0].rstrip(" ").casefold() in _DEVICES:
+        raise DecodeError("expected a path that names no device")
