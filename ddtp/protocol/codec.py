@@ -5,7 +5,7 @@ in NFC. Decoding refuses everything else, so equal values have equal hashes and 
 """
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import cbor2
 
@@ -23,6 +23,23 @@ MAX_BYTES = 1 << 20
 _INTEGER_LIMIT = 1 << 64
 
 
+class _TagsRefused(dict[int, Callable[[object, bool], object]]):
+    """Stands in for the decoders of all tags.
+
+    Without it the library would turn tagged values into decimals, patterns or mail messages before `_check` refuses
+    them, and a decimal of one megabyte takes minutes.
+    """
+
+    def __missing__(self, tag: int) -> Callable[[object, bool], object]:
+        def refuse(_value: object, _immutable: bool) -> object:
+            raise DecodeError(f"expected no tags, found tag {tag}")
+
+        return refuse
+
+
+_NO_TAGS = _TagsRefused()
+
+
 def encode(value: Value) -> bytes:
     """Encode a value deterministically.
 
@@ -37,6 +54,8 @@ def encode(value: Value) -> bytes:
         DecodeError: The value has another type, or breaks a rule of spec/01.
     """
     _check(value, depth=0)
+    # the library orders keys by length first (RFC 8949 s.4.2.3): for text keys, and for the four labels of spec/04,
+    # that is the bytewise order of s.4.2.1
     return cbor2.dumps(value, canonical=True)
 
 
@@ -58,7 +77,13 @@ def decode(data: Buffer, *, max_bytes: int = MAX_BYTES, integer_keys: bool = Fal
         raise DecodeError(f"expected at most {max_bytes} bytes of CBOR, found {len(data)}")
     raw = bytes(data)
     try:
-        value = cbor2.loads(raw, max_depth=MAX_DEPTH, allow_indefinite=False, allow_duplicate_keys=False)
+        value = cbor2.loads(
+            raw,
+            semantic_decoders=_NO_TAGS,
+            max_depth=MAX_DEPTH,
+            allow_indefinite=False,
+            allow_duplicate_keys=False,
+        )
     except (cbor2.CBORDecodeError, ValueError, OverflowError) as err:
         raise DecodeError(f"expected deterministic CBOR, found broken input: {err}") from err
     _check(value, depth=0, integer_keys=integer_keys)
@@ -73,6 +98,8 @@ def check_text(text: str) -> None:
     Raises:
         DecodeError: The text is not NFC, or contains control, bidirectional-override or unassigned characters.
     """
+    if text.isascii() and text.isprintable():
+        return
     if not unicodedata.is_normalized("NFC", text):
         raise DecodeError("expected text in Unicode form NFC")
     for character in text:
@@ -82,8 +109,6 @@ def check_text(text: str) -> None:
 
 
 def _check(value: object, *, depth: int, integer_keys: bool = True) -> None:
-    if depth > MAX_DEPTH:
-        raise DecodeError(f"expected at most {MAX_DEPTH} levels of nesting")
     match value:
         case bool() | bytes():
             return
@@ -92,6 +117,8 @@ def _check(value: object, *, depth: int, integer_keys: bool = True) -> None:
                 raise DecodeError("expected an integer of at most 64 bit")
         case str():
             check_text(value)
+        case list() | tuple() | dict() if depth == MAX_DEPTH:
+            raise DecodeError(f"expected at most {MAX_DEPTH} levels of nesting")
         case list() | tuple():
             for item in value:
                 _check(item, depth=depth + 1, integer_keys=integer_keys)
@@ -104,6 +131,8 @@ def _check(value: object, *, depth: int, integer_keys: bool = True) -> None:
 
 
 def _check_keys(value: dict[object, object], *, integer_keys: bool) -> None:
+    if len({isinstance(key, str) for key in value}) > 1:
+        raise DecodeError("expected map keys that are all text or all integers, found both")
     for key in value:
         if isinstance(key, str):
             check_text(key)

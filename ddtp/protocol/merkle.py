@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import final
 
 from ddtp.crypto import sm3
-from ddtp.errors import ProofInvalid
+from ddtp.errors import DecodeError, ProofInvalid
 from ddtp.protocol.codec import Buffer
 
 Subtree = Callable[[int, int], bytes]
@@ -55,7 +55,12 @@ def leaf_hash(leaf_type: LeafType, content: Buffer, *, salt: bytes = NO_SALT, in
 
     Returns:
         32 bytes: SM3(0x00 ‖ type ‖ salt ‖ index ‖ length ‖ zeros to 64 bytes ‖ content).
+
+    Raises:
+        DecodeError: The salt is not 32 bytes, which would move the fields after it.
     """
+    if len(salt) != len(NO_SALT):
+        raise DecodeError(f"expected a salt of {len(NO_SALT)} bytes, found {len(salt)}")
     header = bytes((0, leaf_type)) + salt + index.to_bytes(8, "big") + len(content).to_bytes(8, "big") + _HEADER_PADDING
     return sm3.prefixed(header).digest(content)
 
@@ -140,6 +145,7 @@ def root_from_inclusion(leaf: bytes, index: int, *, size: int, path: Sequence[by
     """
     if not 0 <= index < size:
         raise ProofInvalid(f"expected an index below the tree size {size}, found {index}")
+    _check_hashes(path)
     position, last, node = index, size - 1, leaf
     for sibling in path:
         if last == 0:
@@ -186,11 +192,14 @@ def consistency_path(old_size: int, new_size: int, subtree: Subtree) -> tuple[by
 def check_consistency(old_size: int, old_root: bytes, *, new_size: int, new_root: bytes, path: Sequence[bytes]) -> None:
     """Check that the newer tree extends the older one (RFC 9162 s.2.1.4.2).
 
+    Every tree extends the empty one, whose root is not looked at.
+
     Raises:
         ProofInvalid: The path does not prove it.
     """
-    if old_size > new_size:
+    if not 0 <= old_size <= new_size:
         raise ProofInvalid(f"expected a tree of at least {old_size} leaves, found {new_size}")
+    _check_hashes(path)
     if old_size in {0, new_size}:
         if path or (old_size == new_size and old_root != new_root):
             raise ProofInvalid("expected equal roots for equal sizes, found different ones")
@@ -254,8 +263,9 @@ def root_from_multiproof(leaves: Mapping[int, bytes], size: int, *, proof: Seque
     Raises:
         ProofInvalid: The proof has another number of hashes than the positions need.
     """
-    if not all(0 <= index < size for index in leaves):
+    if size < 1 or not all(0 <= index < size for index in leaves):
         raise ProofInvalid(f"expected leaf positions below {size}")
+    _check_hashes(proof)
     hashes = iter(proof)
 
     def walk(start: int, stop: int, inside: list[int]) -> bytes:
@@ -274,6 +284,12 @@ def root_from_multiproof(leaves: Mapping[int, bytes], size: int, *, proof: Seque
     if next(hashes, None) is not None:
         raise ProofInvalid("expected fewer hashes in the multiproof")
     return top
+
+
+def _check_hashes(hashes: Sequence[bytes]) -> None:
+    # two hashes of other lengths could be cut elsewhere and still give the same node
+    if any(len(item) != sm3.DIGEST_SIZE for item in hashes):
+        raise ProofInvalid(f"expected hashes of {sm3.DIGEST_SIZE} bytes in the proof, found another length")
 
 
 def _split(count: int) -> int:

@@ -88,8 +88,15 @@ class Record:
         return {name: shape.dump(value) for name, (value, shape) in values.items() if value is not None}
 
     def encode(self) -> bytes:
-        """Return the only encoding of this record."""
-        return codec.encode(self.to_value())
+        """Return the only encoding of this record.
+
+        Raises:
+            DecodeError: It is longer than `MAX_BYTES`, so nobody would parse it.
+        """
+        encoded = codec.encode(self.to_value())
+        if len(encoded) > self.MAX_BYTES:
+            raise DecodeError(f"expected at most {self.MAX_BYTES} bytes of {type(self).__name__}, found {len(encoded)}")
+        return encoded
 
     @classmethod
     def from_value(cls, value: object) -> Self:
@@ -103,7 +110,7 @@ class Record:
         shapes = _shapes(cls)
         unknown = value.keys() - shapes.keys()
         if unknown:
-            raise DecodeError(f"expected no other fields in {cls.__name__}, found {min(map(str, unknown))!r}")
+            raise DecodeError(f"expected no other fields in {cls.__name__}, found {min(map(str, unknown))[:40]!r}")
         missing = [name for name, shape in shapes.items() if not shape.optional and name not in value]
         if missing:
             raise DecodeError(f"expected the field {missing[0]!r} in {cls.__name__}, found none")
