@@ -51,6 +51,9 @@ MAX_BUFFERED_BYTES: Final = 8 * WINDOW_BYTES
 MAX_FRAME_BYTES: Final = 1024 * 1024
 """Yamux frame: go, js and Python send at most 64 KiB; upstream would accept 16 MiB."""
 
+ED25519_PREFIX: Final = bytes.fromhex("002408011220")
+"""Of a peer id: identity multihash of 36 bytes, a protobuf with key type Ed25519 and 32 bytes of key."""
+
 WHOLE_SECONDS: Final = 3600
 """Given to multistream-select, which insists on a deadline of its own; the caller's is shorter."""
 
@@ -208,7 +211,10 @@ async def secure(socket: trio.SocketStream, identity: Identity, *, expected_peer
             if session.get_remote_peer() != expected:
                 raise ProtocolViolation(f"expected peer {expected}, found {session.get_remote_peer()}")
             await _select(YAMUX, session)
-    return Connection(_BoundedYamux(session, session.get_remote_peer(), link), link)
+    peer_id = session.get_remote_peer()
+    if not _is_ed25519(peer_id):
+        raise ProtocolViolation(f"expected a peer with an Ed25519 key, found {peer_id}")
+    return Connection(_BoundedYamux(session, peer_id, link), link)
 
 
 @final
@@ -307,9 +313,14 @@ def _parse_peer_id(text: str) -> ID:
         peer_id = ID.from_base58(text)
     except ValueError as err:
         raise UsageError(f"expected a peer id in base58, found {text!r}") from err
-    if str(peer_id) != text:
-        raise UsageError(f"expected a peer id in base58, found {text!r}")
+    if not _is_ed25519(peer_id) or str(peer_id) != text:
+        raise UsageError(f"expected the peer id of an Ed25519 key, found {text!r}")
     return peer_id
+
+
+def _is_ed25519(peer_id: ID) -> bool:
+    raw = peer_id.to_bytes()
+    return len(raw) == len(ED25519_PREFIX) + 32 and raw.startswith(ED25519_PREFIX)
 
 
 @contextmanager

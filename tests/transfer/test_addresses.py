@@ -1,0 +1,53 @@
+"""The multiaddrs of spec/14 s.1."""
+
+import pytest
+
+from ddtp.errors import ConfigInvalid, UsageError
+from ddtp.transfer.addresses import ListenAddress, PeerAddress, format_address
+
+PEER = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"
+
+
+@pytest.mark.parametrize("host", ["ip4/192.0.2.7", "ip6/2001:db8::1", "dns/bank.example", "dns4/a.b", "dns6/a.b"])
+def test_a_peer_address_names_host_port_and_identity(host):
+    """Numbers and names are taken apart as written."""
+    address = PeerAddress(f"/{host}/tcp/4001/p2p/{PEER}")
+    assert (address.host, address.port, address.peer_id) == (host.partition("/")[2], 4001, PEER)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        f"/ip4/192.0.2.7/tcp/4001/{PEER}",
+        "/ip4/192.0.2.7/tcp/4001/p2p/",
+        "/ip4/192.0.2.7/tcp/4001",
+        f"/ip4/192.0.2.7/udp/4001/p2p/{PEER}",
+        f"/ip4/192.0.2.7/tcp/0/p2p/{PEER}",
+        f"/ip4/192.0.2.7/tcp/65536/p2p/{PEER}",
+        f"/ip4/192.0.2.7/tcp/٤٠/p2p/{PEER}",
+        f"/ip4/192.0.2.7/tcp/4_1/p2p/{PEER}",
+        f"/ip4/192.0.2.256/tcp/4001/p2p/{PEER}",
+        f"/ip6/192.0.2.7/tcp/4001/p2p/{PEER}",
+        f"/ip4/192.0.2.7/tcp/4001/ws/p2p/{PEER}",
+        f"/dns/{'a' * 600}/tcp/4001/p2p/{PEER}",
+        f"/dns/银行/tcp/4001/p2p/{PEER}",
+    ],
+)
+def test_other_texts_are_no_peer_addresses(text):
+    """Everything that spec/14 does not name is refused."""
+    with pytest.raises(UsageError):
+        PeerAddress(text)
+
+
+def test_a_listening_address_is_a_number():
+    """Port 0 is allowed, names are not."""
+    assert ListenAddress("/ip6/::/tcp/0").port == 0
+    with pytest.raises(ConfigInvalid):
+        ListenAddress("/dns/bank.example/tcp/4001")
+
+
+def test_addresses_are_written_by_their_kind():
+    """IPv4 and IPv6 are told apart."""
+    assert format_address("192.0.2.7", 1) == "/ip4/192.0.2.7/tcp/1"
+    assert format_address("::1", 2) == "/ip6/::1/tcp/2"

@@ -1,0 +1,264 @@
+"""Each defect of libp2p 0.8.1 that is kept out, shown on real sockets; without its containment the test fails."""
+
+import os
+import struct
+import subprocess
+import sys
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+import trio
+from libp2p.protocol_muxer.exceptions import MultiselectError
+from libp2p.protocol_muxer.multiselect import Multiselect
+from libp2p.protocol_muxer.multiselect_client import MultiselectClient
+from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
+from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
+
+from ddtp.errors import EnvironmentProblem, PeerUnreachable, ProtocolViolation, UsageError
+from ddtp.transfer import libp2p
+from ddtp.transfer.host import open_host
+from ddtp.transfer.libp2p import MAX_BUFFERED_BYTES, Identity, RawYamux, secure
+from ddtp.transfer.limits import HostLimits
+
+PROTOCOL = "/ddtp/test/1"
+PLAINTEXT = "/plaintext/2.0.0"
+
+
+@asynccontextmanager
+async def socket_pair():
+    """Both ends of a TCP connection on loopback."""
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        left = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])
+        right = await listener.accept()
+    async with left, right:
+        yield left, right
+
+
+class Dribble:
+    """A socket whose bytes arrive in small pieces, as over a slow link."""
+
+    def __init__(self, inner):
+        self.socket = inner.socket
+        self.send_all = inner.send_all
+        self._inner = inner
+
+    async def receive_some(self, max_bytes):
+        return await self._inner.receive_some(min(max_bytes, 16))
+
+
+async def secure_pair(left, right):
+    """Handshake over two sockets; the first is the one that dialled."""
+    identities = Identity(os.urandom(32)), Identity(os.urandom(32))
+    connections = {}
+
+    async def shake(side, socket, expected):
+        connections[side] = await secure(socket, identities[side], expected_peer_id=expected)
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(shake, 0, left, identities[1].peer_id)
+            nursery.start_soon(shake, 1, right, None)
+    return connections[0], connections[1]
+
+
+def link_of(socket):
+    return libp2p._Link(socket, is_initiator=True)
+
+
+async def open_accepted(dialled, accepted, nursery):
+    """A stream between two running connections, its protocol agreed."""
+    nursery.start_soon(dialled.run)
+    nursery.start_soon(accepted.run)
+    raws = {}
+
+    async def accept():
+        raws["right"] = await accepted.accept_stream()
+        assert await raws["right"].negotiate([PROTOCOL]) == PROTOCOL
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as inner:
+            inner.start_soon(accept)
+            raws["left"] = await dialled.open_stream(PROTOCOL)
+    return raws["left"], raws["right"]
+
+
+async def test_a_server_does_not_accept_plaintext(hosts):
+    """Upstream's host accepts anyone's identity without proof; here only Noise is on offer."""
+    server, _ = hosts
+    socket = await trio.open_tcp_stream("127.0.0.1", int(server.addresses[0].split("/")[4]))
+    async with socket:
+        with pytest.raises(Exception, match="not supported"):
+            await MultiselectClient().select_one_of([PLAINTEXT], MultiselectCommunicator(link_of(socket)), 5)
+
+
+async def test_a_client_does_not_fall_back_to_plaintext(hosts):
+    """A man in the middle that offers only plaintext gets no connection."""
+    _, client = hosts
+    chosen = []
+
+    async def plaintext_only(socket):
+        async with socket:
+            with suppress(MultiselectError):
+                responder = Multiselect({PLAINTEXT: None})
+                chosen.append(await responder.negotiate(MultiselectCommunicator(link_of(socket)), 5))
+
+    victim = Identity(os.urandom(32)).peer_id
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, plaintext_only, [listener])
+        address = f"/ip4/127.0.0.1/tcp/{listener.socket.getsockname()[1]}/p2p/{victim}"
+        with pytest.raises(PeerUnreachable):
+            await client.dial([address], PROTOCOL, timeout_seconds=5)
+        nursery.cancel_scope.cancel()
+    assert chosen == []
+
+
+async def test_slow_links_do_not_break_the_connection():
+    """Upstream gives up after 100 partial reads; pieces of 16 bytes pass here, through handshake and transfer."""
+    async with socket_pair() as (left, right), trio.open_nursery() as nursery:
+        dialled, accepted = await secure_pair(Dribble(left), Dribble(right))
+        ours, theirs = await open_accepted(dialled, accepted, nursery)
+        received = bytearray()
+        with trio.fail_after(10):
+            await ours.write(bytes(20_000))
+            while len(received) < 20_000:
+                received += await theirs.read(65_536)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_cancelled_write_closes_the_connection():
+    """A torn Noise message would leave the peer waiting for ever; it sees the end instead."""
+    async with socket_pair() as (left, right):
+        with trio.move_on_after(0.05) as scope:
+            while True:
+                await link_of(left).write(bytes(1_000_000))
+        assert scope.cancelled_caught
+        with trio.fail_after(10):
+            async for _ in right:
+                pass
+        with pytest.raises(trio.ClosedResourceError):
+            await left.send_all(b"x")
+
+
+async def test_waiting_for_the_window_has_no_deadline_of_its_own(autojump_clock):
+    """Upstream resets the stream after 5 seconds without window; here a minute passes and the bytes go out."""
+    written = []
+
+    class Session:
+        is_initiator = True
+
+        async def write(self, data):
+            written.append(data)
+
+    inner = YamuxStream(1, Yamux(Session(), None), True)
+    inner.send_window = 0
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(RawYamux(inner).write, b"late")
+        await trio.sleep(60)
+        assert written == []
+        inner.send_window = 4
+    assert written[0].endswith(b"late")
+
+
+async def test_a_peer_that_ignores_the_window_is_cut_off():
+    """Upstream buffers whatever a peer sends to a stream that nobody reads; here the connection ends at a bound."""
+    async with socket_pair() as (left, right), trio.open_nursery() as nursery:
+        dialled, accepted = await secure_pair(left, right)
+        ours, _ = await open_accepted(dialled, accepted, nursery)
+        sent = 0
+        with trio.fail_after(30):
+            while not ours.inner.closed and sent < 2 * MAX_BUFFERED_BYTES:
+                ours.inner.send_window = 1_000_000
+                try:
+                    await ours.write(bytes(65_507))
+                except trio.BrokenResourceError:
+                    break
+                sent += 65_507
+        assert sent < 2 * MAX_BUFFERED_BYTES
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_huge_frame_is_cut_off_unread():
+    """The announced length of a frame is not believed beyond what any implementation sends."""
+    async with socket_pair() as (left, right), trio.open_nursery() as nursery:
+        dialled, accepted = await secure_pair(left, right)
+        ours, _ = await open_accepted(dialled, accepted, nursery)
+        header = struct.pack("!BBHII", 0, 0, 0, ours.inner.stream_id, libp2p.MAX_FRAME_BYTES + 1)
+        await ours.inner.conn._write_frame(header)
+        with trio.fail_after(5):
+            assert await ours.read(1) == b""
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_connection_without_streams_is_closed():
+    """A peer that connects and asks nothing gives its place back."""
+    limits = HostLimits(idle_seconds=0.1)
+    async with open_host(network_key=os.urandom(32), listen=["/ip4/127.0.0.1/tcp/0"], limits=limits) as server:
+        socket = await trio.open_tcp_stream("127.0.0.1", int(server.addresses[0].split("/")[4]))
+        async with socket:
+            connection = await secure(socket, Identity(os.urandom(32)), expected_peer_id=server.peer_id)
+            with trio.fail_after(5):
+                await connection.run()
+
+
+async def test_a_connection_carries_a_bounded_number_of_streams():
+    """Above the bound a new stream is reset, and those that are open go on."""
+    limits = HostLimits(streams_per_connection=2)
+    async with open_host(network_key=os.urandom(32), listen=["/ip4/127.0.0.1/tcp/0"], limits=limits) as server:
+
+        async def echo(stream):
+            async for piece in stream:
+                await stream.send_all(piece)
+
+        server.serve(PROTOCOL, echo)
+        socket = await trio.open_tcp_stream("127.0.0.1", int(server.addresses[0].split("/")[4]))
+        async with socket, trio.open_nursery() as nursery:
+            connection = await secure(socket, Identity(os.urandom(32)), expected_peer_id=server.peer_id)
+            nursery.start_soon(connection.run)
+            with trio.fail_after(5):
+                first = await connection.open_stream(PROTOCOL)
+                await connection.open_stream(PROTOCOL)
+                with pytest.raises(trio.BrokenResourceError):
+                    await connection.open_stream(PROTOCOL)
+                await first.write(b"\0\0\0\0\2ok")
+                assert await first.read(100) == b"\0\0\0\0\2ok"
+            nursery.cancel_scope.cancel()
+
+
+async def test_an_unknown_protocol_is_refused_by_name(hosts):
+    """The peer is there but does not speak it."""
+    server, client = hosts
+    with pytest.raises(PeerUnreachable, match="not supported"):
+        await client.dial(server.addresses, "/ddtp/nothing/1", timeout_seconds=5)
+
+
+async def test_bytes_that_are_no_handshake_are_a_violation():
+    """Upstream lets a decoding error of the peer's text escape; it is the peer's fault here."""
+    async with socket_pair() as (left, right):
+        await right.send_all(b"\x02\xff\n")
+        with trio.fail_after(5), pytest.raises(ProtocolViolation):
+            await secure(left, Identity(os.urandom(32)), expected_peer_id=None)
+
+
+async def test_an_expected_identity_must_be_a_peer_id():
+    """A text that is no base58 peer id is refused before anything is sent."""
+    async with socket_pair() as (left, _):
+        for text in ("0OIl", "did:key:z", "bafzaajaiaejca", "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N"):
+            with trio.fail_after(5), pytest.raises(UsageError):
+                await secure(left, Identity(os.urandom(32)), expected_peer_id=text)
+
+
+async def test_another_version_of_libp2p_is_refused(monkeypatch):
+    """The containments were tested with one version only."""
+    monkeypatch.setattr(libp2p, "TESTED_VERSION", "0.0.0")
+    with pytest.raises(EnvironmentProblem):
+        async with open_host(network_key=os.urandom(32)):
+            pass
+
+
+@pytest.mark.slow
+def test_importing_it_warns_about_nothing():
+    """No filter of warnings is needed for libp2p."""
+    code = "import ddtp.transfer.host"
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)
