@@ -9,7 +9,7 @@ from enum import Enum, IntEnum
 from typing import Annotated, ClassVar, Final
 
 from ddtp.errors import DecodeError
-from ddtp.protocol.chunks import SealHeader
+from ddtp.protocol.chunks import CHUNK_SIZE_LEAST, MAX_CONTENT_BYTES, SealHeader, chunk_count
 from ddtp.protocol.record import Digest, Identifier, Limit, Name, PublicKey, Range, Record, Seconds
 
 _KIB: Final = 1 << 10
@@ -21,7 +21,7 @@ MAX_HEADS: Final = 16
 """Ledger heads in one hello: more logs than two institutions share."""
 MAX_RANGES: Final = 1024
 """Ranges of held chunks in one accept; a receiver with more gaps names the first ones and gets the rest again."""
-MAX_CHUNKS: Final = (1 << 36) + 1
+MAX_CHUNKS: Final = chunk_count(MAX_CONTENT_BYTES, CHUNK_SIZE_LEAST)
 """Chunks of the largest content that spec/07 allows."""
 
 _SmallEnvelope = Annotated[bytes, Limit(4 * _KIB, least=1)]

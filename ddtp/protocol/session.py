@@ -107,11 +107,10 @@ class Session:
 
         Raises:
             InternalError: The message is not allowed now.
+            DecodeError: Its fields together are longer than a frame of its type may be.
         """
         kind = TYPE_OF[type(message)]
         payload = message.encode()
-        if len(payload) > message.MAX_BYTES:
-            raise InternalError(f"expected at most {message.MAX_BYTES} bytes in {kind.name}, found {len(payload)}")
         try:
             self._advance(self.role, message)
         except ProtocolViolation as err:

@@ -1,0 +1,184 @@
+"""Both sides of an exchange in memory: streams that carry a peer id, and ports that decide without evidence."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+
+import trio
+import trio.testing
+
+from ddtp.errors import DdtpError
+from ddtp.protocol.messages import (
+    Accept,
+    ChunkFrame,
+    Decline,
+    Finish,
+    Hello,
+    KeyRelease,
+    Message,
+    Offer,
+    ReceiptMessage,
+)
+from ddtp.protocol.session import Session
+from ddtp.protocol.states import Role
+from ddtp.transfer.ports import Deadlines, Progress
+from tests.sessions import (
+    CIPHER,
+    HOLDER_HELLO,
+    KEY,
+    RECEIVER_HELLO,
+    VERIFIED,
+    encode,
+    make_accept,
+    make_finish,
+    make_offer,
+    sealed_chunks,
+)
+
+DEADLINES = Deadlines()
+LONGEST_SECONDS = 10 * DEADLINES.verdict_seconds
+"""A test that takes longer on the mock clock hangs."""
+
+
+class MemoryStream:
+    """One end of a pair in memory; what was sent but not yet read is bounded as in a network."""
+
+    def __init__(self, inner: trio.StapledStream, *, remote_peer_id: str) -> None:
+        self._inner = inner
+        self.remote_peer_id = remote_peer_id
+        self.closed = False
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self._inner.receive_some(max_bytes)
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._inner.send_all(data)
+
+    async def aclose(self) -> None:
+        self.closed = True
+        await self._inner.aclose()
+
+
+def stream_pair() -> tuple[MemoryStream, MemoryStream]:
+    """The holder's end and the receiver's end; a send waits until the other end has read."""
+    left, right = trio.testing.lockstep_stream_pair()
+    return MemoryStream(left, remote_peer_id="receiver"), MemoryStream(right, remote_peer_id="holder")
+
+
+@dataclass
+class HolderSide:
+    """A sender port with made-up chunks; `fail_in` names the method that raises `failure`."""
+
+    offered: Offer = field(default_factory=lambda: make_offer(3 * 65536 + 100))
+    fail_in: str = ""
+    failure: DdtpError | None = None
+    yielded: int = 0
+    progress: list[Progress] = field(default_factory=list)
+    block_in: str = ""
+
+    async def _enter(self, name: str) -> None:
+        await trio.lowlevel.checkpoint()
+        if name == self.block_in:
+            await trio.sleep_forever()
+        if name == self.fail_in and self.failure is not None:
+            raise self.failure
+
+    def hello(self) -> Hello:
+        return HOLDER_HELLO
+
+    async def offer(self, hello: Hello, remote_peer_id: str) -> Offer:
+        await self._enter("offer")
+        assert (hello, remote_peer_id) == (RECEIVER_HELLO, "receiver")
+        return self.offered
+
+    async def chunks(self, accept: Accept) -> AsyncGenerator[tuple[int, bytes | None], None]:
+        held = {index for part in accept.have for index in range(part.start, part.stop)}
+        for index, sealed in enumerate(sealed_chunks(self.offered)):
+            await self._enter("chunks")
+            self.yielded += 1
+            yield index, None if index in held else sealed
+
+    async def finish(self) -> Finish:
+        await self._enter("finish")
+        return make_finish(self.offered)
+
+    async def release_key(self, receipt: ReceiptMessage) -> KeyRelease:
+        await self._enter("release_key")
+        assert receipt == CIPHER
+        return KEY
+
+
+@dataclass
+class ReceiverSide:
+    """A receiver port that keeps chunks in a dictionary; `fail_in` names the method that raises `failure`."""
+
+    decision: Accept | Decline | ReceiptMessage = field(default_factory=make_accept)
+    verdict: ReceiptMessage = VERIFIED
+    stored: dict[int, bytes] = field(default_factory=dict)
+    durable_step: int = 1
+    store_seconds: float = 0
+    fail_in: str = ""
+    failure: DdtpError | None = None
+    block_in: str = ""
+    offer: Offer | None = None
+    finish: Finish | None = None
+
+    async def _enter(self, name: str) -> None:
+        await trio.lowlevel.checkpoint()
+        if name == self.block_in:
+            await trio.sleep_forever()
+        if name == self.fail_in and self.failure is not None:
+            raise self.failure
+
+    async def greet(self, hello: Hello, remote_peer_id: str) -> Hello:
+        await self._enter("greet")
+        assert (hello, remote_peer_id) == (HOLDER_HELLO, "holder")
+        return RECEIVER_HELLO
+
+    async def admit(self, offer: Offer, remote_peer_id: str) -> Accept | Decline | ReceiptMessage:
+        await self._enter("admit")
+        assert remote_peer_id == "holder"
+        self.offer = offer
+        return self.decision
+
+    async def store(self, index: int, sealed: bytes) -> int | None:
+        await self._enter("store")
+        await trio.sleep(self.store_seconds)
+        self.stored[index] = sealed
+        return len(self.stored) if len(self.stored) % self.durable_step == 0 else None
+
+    async def complete(self, finish: Finish) -> ReceiptMessage:
+        await self._enter("complete")
+        self.finish = finish
+        return CIPHER
+
+    async def conclude(self, release: KeyRelease) -> ReceiptMessage:
+        await self._enter("conclude")
+        assert release == KEY
+        return self.verdict
+
+
+class Puppet:
+    """A peer that says exactly what a test tells it to."""
+
+    def __init__(self, stream: MemoryStream, role: Role) -> None:
+        self.stream = stream
+        self.session = Session(role)
+
+    async def say(self, *messages: Message | ChunkFrame) -> None:
+        """Send messages that the session allows."""
+        for message in messages:
+            await self.stream.send_all(encode(self.session, message))
+
+    async def hear(self) -> Message | ChunkFrame:
+        """Return the next message of the other side."""
+        while (event := self.session.next_event()) is None:
+            data = await self.stream.receive_some(self.session.wanted_bytes)
+            if not data:
+                raise EOFError(f"the other side closed in state {self.session.state}")
+            self.session.receive_data(data)
+        return event
+
+    async def drain(self) -> None:
+        """Read until the other side closes."""
+        while await self.stream.receive_some(65536):
+            pass
