@@ -161,6 +161,7 @@ async def test_waiting_for_the_window_has_no_deadline_of_its_own(autojump_clock)
     assert written[0].endswith(b"late")
 
 
+@pytest.mark.slow
 async def test_a_peer_that_ignores_the_window_is_cut_off():
     """Upstream buffers whatever a peer sends to a stream that nobody reads; here the connection ends at a bound."""
     async with socket_pair() as (left, right), trio.open_nursery() as nursery:

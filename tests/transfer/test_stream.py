@@ -11,6 +11,7 @@ from ddtp.transfer.records import PAYLOAD_BYTES, WINDOW_BYTES, RecordType, encod
 from ddtp.transfer.stream import CLOSE_SECONDS, open_flow_stream
 
 
+@pytest.mark.slow
 async def test_follows_the_contract_of_a_half_closeable_stream(make_flow_pair):
     """Trio's suite for streams finds nothing, also when the sender is out of credit."""
 
@@ -29,8 +30,9 @@ async def test_follows_the_contract_of_a_half_closeable_stream(make_flow_pair):
 
 
 async def read_to_end(stream):
-    async for _ in stream:
-        pass
+    with trio.fail_after(5):
+        async for _ in stream:
+            pass
 
 
 async def _start_raw(raw_pair, nursery):
@@ -111,7 +113,7 @@ async def test_a_cancelled_send_breaks_the_stream_for_both(make_flow_pair):
     left, right = make_flow_pair()
     with trio.move_on_after(0.01):
         await left.send_all(bytes(2 * WINDOW_BYTES))
-    with pytest.raises(trio.BrokenResourceError):
+    with trio.fail_after(5), pytest.raises(trio.BrokenResourceError):
         await left.send_all(b"more")
     with pytest.raises(trio.BrokenResourceError):
         await read_to_end(right)
@@ -131,7 +133,8 @@ async def test_a_violation_is_named_and_resets_the_stream(raw_pair, nursery, sen
     """The peer broke the protocol: every call says so, and the raw stream is reset."""
     stream, ours, theirs = await _start_raw(raw_pair, nursery)
     await theirs.write(sent)
-    await stream.wait_finished()
+    with trio.fail_after(5):
+        await stream.wait_finished()
     assert ours.was_reset
     with pytest.raises(ProtocolViolation):
         await read_to_end(stream)
