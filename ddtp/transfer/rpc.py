@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import trio
@@ -71,7 +71,7 @@ async def answer(stream: FlowStream, handle: Handle, *, max_request_bytes: int, 
             try:
                 request = await _receive_frame(stream, max_request_bytes)
             except ProtocolViolation as err:
-                await stream.send_all(_refusal(err.code, err.message))
+                await _say_last(stream, _refusal(err.code, err.message))
                 raise
         if request is None:
             return
@@ -80,11 +80,19 @@ async def answer(stream: FlowStream, handle: Handle, *, max_request_bytes: int, 
         except DdtpError as err:
             response = _refusal(err.code, err.message)
         except Exception:
-            with _peer_errors("the response to be taken", timeout_seconds):
-                await stream.send_all(_refusal(InternalError.code, ""))
+            with trio.move_on_after(timeout_seconds):
+                await _say_last(stream, _refusal(InternalError.code, ""))
             raise
         with _peer_errors("the response to be taken", timeout_seconds):
             await stream.send_all(response)
+
+
+async def _say_last(stream: FlowStream, refusal: bytes) -> None:
+    # Closing waits until the peer has it; the reset that follows the exception would overtake it. If it cannot be
+    # delivered, the exception that the caller raises next is what matters.
+    with suppress(trio.BrokenResourceError, ProtocolViolation):
+        await stream.send_all(refusal)
+        await stream.aclose()
 
 
 def _frame(body: bytes) -> bytes:

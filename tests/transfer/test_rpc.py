@@ -153,3 +153,15 @@ async def test_a_long_error_text_is_cut_at_a_character(make_flow_pair, nursery):
         await _call(client, max_response_bytes=10)
     assert set(refused.value.message) == {"许"}
     assert 300 < len(refused.value.message) < 342
+
+
+async def test_a_refusal_arrives_although_the_stream_ends_with_it(hosts):
+    """Over the network, where a reset overtakes data, the caller still learns why."""
+    server, client = hosts
+    server.serve("/ddtp/echo/1", _serve)
+    for _ in range(20):
+        stream = await client.dial(server.addresses, "/ddtp/echo/1", timeout_seconds=5)
+        with pytest.raises(PeerRefused) as refused:
+            await _call(stream, bytes(101))
+        assert refused.value.reason_code == "protocol-violation"
+        await stream.aclose()
