@@ -13,6 +13,7 @@ from ddtp.crypto import kdf, sm2
 from ddtp.errors import DecodeError, InternalError
 from ddtp.identity import phrase
 from ddtp.identity.did import did_of, short
+from ddtp.identity.language import Language
 
 SEED_SIZE: Final = 32
 """256 bits: as strong as the curve with a margin, and 24 words of a phrase."""
@@ -121,7 +122,7 @@ class Seed:
         """The seed itself, 32 bytes: a secret."""
         return self._raw
 
-    def phrase(self, language: phrase.Language = "en") -> str:
+    def phrase(self, language: Language = Language.EN) -> str:
         """Return the 24 words of this seed, separated by spaces: a secret."""
         return phrase.encode_phrase(self._raw, language)
 

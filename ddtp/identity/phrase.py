@@ -7,17 +7,16 @@ import difflib
 import functools
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Final, Literal
+from typing import Final
 
 from mnemonic import Mnemonic
 
 from ddtp.errors import UsageError
-
-Language = Literal["en", "zh"]
+from ddtp.identity.language import Language
 
 WORD_COUNT: Final = 24
 
-_LISTS: Final[Mapping[Language, str]] = {"en": "english", "zh": "chinese_simplified"}
+_LISTS: Final[Mapping[Language, str]] = {Language.EN: "english", Language.ZH: "chinese_simplified"}
 _MAX_CHARACTERS: Final = 1024
 """More than 24 of the longest words with generous spacing."""
 _MAX_SHOWN: Final = 16
@@ -41,8 +40,9 @@ def parse_phrase(text: str) -> bytes:
     if len(text) > _MAX_CHARACTERS:
         raise UsageError(f"expected a phrase of at most {_MAX_CHARACTERS} characters, found {len(text)}")
     words = unicodedata.normalize("NFKC", text).lower().split()
-    language: Language = "zh" if any("\u4e00" <= letter <= "\u9fff" for letter in "".join(words)) else "en"
-    if language == "zh":
+    chinese = any("\u4e00" <= letter <= "\u9fff" for letter in "".join(words))
+    language = Language.ZH if chinese else Language.EN
+    if chinese:
         words = [character for word in words for character in word]
     known = _list(language)
     _check_words(words, known.wordlist, language=language)
@@ -65,7 +65,7 @@ def _check_words(words: Sequence[str], known: Sequence[str], *, language: Langua
             shown = word if len(word) <= _MAX_SHOWN else word[:_MAX_SHOWN] + "…"
             raise UsageError(
                 f"expected word {position} of the phrase to be in the word list, found {shown!r}",
-                hint=_suggestion(word, known) if language == "en" else None,
+                hint=_suggestion(word, known) if language is Language.EN else None,
             )
 
 

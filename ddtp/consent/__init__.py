@@ -1,0 +1,1 @@
+"""What a person permits: requests, screens and grants (spec/06-consent). Pure."""
