@@ -34,7 +34,7 @@ _LABEL = b"ddtp.chunks.v1\x00"
 
 
 class SealPurpose(Enum):
-    """What a sealed content is (spec/07 s.2)."""
+    """What a sealed content is (spec/07 s.1)."""
 
     TRANSFER = "transfer"
     PACKAGE = "package"
@@ -201,7 +201,7 @@ def check_chunk_size(chunk_size: int) -> None:
 
 
 def chunk_count(content_bytes: int, chunk_size: int) -> int:
-    """Return the number of chunks, at least 1: the last one is always short, maybe empty (spec/07 s.3)."""
+    """Return the number of chunks, at least 1: the last one is always short, maybe empty (spec/07 s.2)."""
     return content_bytes // chunk_size + 1
 
 

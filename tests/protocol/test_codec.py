@@ -156,7 +156,7 @@ def test_values_without_an_encoding(value: Any) -> None:
 def test_mixed_keys() -> None:
     """A map has text keys or integer keys, never both."""
     with pytest.raises(DecodeError):
-        codec.encode({"a": 1, 2: 3})  # type: ignore[dict-item]
+        codec.encode({"a": 1, 2: 3})  # type: ignore[arg-type]
 
 
 def _nested(levels: int) -> codec.Value:
