@@ -170,9 +170,9 @@ def _constant(name: str) -> float:
 
 
 def _json_pieces(value: object, *, depth: int) -> Iterator[str]:
-    if depth > MAX_DEPTH:
-        raise _NoCanonicalFormError("expected less nesting")
     match value:
+        case dict() | list() if depth == MAX_DEPTH:
+            raise _NoCanonicalFormError(f"expected at most {MAX_DEPTH} levels of nesting")
         case float():
             yield es6_number(value)
         case int() if not isinstance(value, bool):

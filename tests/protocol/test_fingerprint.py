@@ -1,0 +1,45 @@
+"""Hashing a file chunk by chunk; the results are vectors of spec/03."""
+
+import pytest
+
+from ddtp.errors import DecodeError, InternalError
+from ddtp.protocol import merkle
+from ddtp.protocol.fingerprint import FileHasher
+from ddtp.protocol.leaves import CanonicalForm
+
+CHUNK = 1 << 16
+KEY = bytes(32)
+
+
+def _hasher(chunk_size: int = CHUNK) -> FileHasher:
+    return FileHasher("a.csv", "text/csv", chunk_size=chunk_size, file_key=KEY)
+
+
+def test_the_head_covers_the_leaves_that_were_returned() -> None:
+    """What `add` returns are the leaves of the root, so a caller can check a chunk again later."""
+    hasher = _hasher()
+    leaves = [hasher.add(bytes(CHUNK)), hasher.add(memoryview(b"tail"))]
+    head = hasher.finish(canonical=(CanonicalForm.CSV, bytes(32)))
+    assert head.root == merkle.root(leaves)
+    assert (head.size_bytes, head.canonical_form, head.canonical) == (CHUNK + 4, CanonicalForm.CSV, bytes(32))
+
+
+@pytest.mark.parametrize("chunk", [b"", bytes(CHUNK + 1)], ids=["empty", "too long"])
+def test_a_chunk_of_another_size_is_a_defect_of_the_caller(chunk: bytes) -> None:
+    """The tree of a file has one shape, so chunks cannot be cut freely."""
+    with pytest.raises(InternalError):
+        _hasher().add(chunk)
+
+
+def test_nothing_follows_a_short_chunk() -> None:
+    """Only the last chunk is short."""
+    hasher = _hasher()
+    hasher.add(b"short")
+    with pytest.raises(InternalError):
+        hasher.add(bytes(CHUNK))
+
+
+def test_a_chunk_size_outside_the_rules_is_refused_before_any_work() -> None:
+    """A hasher for chunks of 3 bytes cannot be made."""
+    with pytest.raises(DecodeError):
+        _hasher(3)
