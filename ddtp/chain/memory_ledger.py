@@ -36,6 +36,7 @@ class MemoryLedger:
         self._entries: list[bytes] = []
         self._by_digest: dict[bytes, list[int]] = {}
         self._head: Signed[Checkpoint] | None = None
+        self._time = 0
 
     @property
     def public_key(self) -> bytes:
@@ -44,7 +45,7 @@ class MemoryLedger:
 
     async def append(self, entries: Sequence[bytes]) -> tuple[int, ...]:
         """Append encoded entries, all or none."""
-        parsed = admit(entries, self._policy, now=self._clock())
+        parsed = admit(entries, self._policy, now=self._latest_time())
         known = [self._find(encoded, entry) for encoded, entry in zip(entries, parsed, strict=True)]
         new = {encoded: entry for encoded, entry, index in zip(entries, parsed, known, strict=True) if index is None}
         for digest in {entry.digest for entry in new.values()}:
@@ -61,11 +62,9 @@ class MemoryLedger:
 
     async def head(self) -> Signed[Checkpoint]:
         """Return the newest checkpoint."""
-        now = self._clock()
-        if self._head is not None:
-            now = max(now, self._head.body.time)
-        if self._head is None or (self._head.body.size, self._head.body.time) != (self._tree.size, now):
-            checkpoint = Checkpoint(origin=self.origin, size=self._tree.size, root=self._tree.root(), time=now)
+        time = self._latest_time()
+        if self._head is None or (self._head.body.size, self._head.body.time) != (self._tree.size, time):
+            checkpoint = Checkpoint(origin=self.origin, size=self._tree.size, root=self._tree.root(), time=time)
             self._head = envelope.sign(checkpoint, self._signer)
         return self._head
 
@@ -85,6 +84,10 @@ class MemoryLedger:
         """Return the encoded entries from `start` up to `stop`."""
         check_page(start, stop, self._tree.size)
         return tuple(self._entries[start:stop])
+
+    def _latest_time(self) -> int:
+        self._time = max(self._time, self._clock())
+        return self._time
 
     def _find(self, encoded: bytes, entry: Entry) -> int | None:
         return next((at for at in self._by_digest.get(entry.digest, ()) if self._entries[at] == encoded), None)
