@@ -164,7 +164,7 @@ def test_well_signed_with_another_header(changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize("label", [2, 5, 15, 33, -65603, "x"])
 def test_well_signed_with_one_header_more(label: int | str) -> None:
     """No further protected header is tolerated, critical ones neither."""
-    header: dict[int | str, Any] = {**_header(), label: 1}
+    header: dict[Any, Any] = {**_header(), label: 1}
     protected = cbor2.dumps(header, canonical=True)
     with pytest.raises(DecodeError):
         envelope.verify(Specimen, _sign_raw(protected, SPECIMEN.encode()))

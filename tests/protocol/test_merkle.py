@@ -169,6 +169,14 @@ def test_inconsistency() -> None:
                 )
 
 
+def test_consistency_with_another_size() -> None:
+    """A log that signs a root with a much larger size than its tree has no proof for it."""
+    path = merkle.consistency_path(4, 8, merkle.subtrees(LEAVES[:8]))
+    for claimed in (9, 16, 17, 32):
+        with pytest.raises(ProofInvalid):
+            merkle.check_consistency(4, naive_root(0, 4), new_size=claimed, new_root=naive_root(0, 8), path=path)
+
+
 @pytest.mark.parametrize("old_size", [-5, -1])
 def test_negative_size(old_size: int) -> None:
     """A negative size is refused."""
