@@ -1,0 +1,53 @@
+"""The embedding API: `open_agent` for programs on trio, `BlockingAgent` for all others.
+
+    async with open_agent(home) as agent:
+        card = await agent.remember_card(text)
+        prepared = await agent.prepare(path, card=card)
+        show(prepared.screen)
+        sent = await agent.send(prepared)
+
+The names are loaded when they are first used, so that checking a bundle does not load the network.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ddtp.agent.blocking import BlockingAgent
+    from ddtp.agent.exporting import ExportedTransfer
+    from ddtp.agent.facade import Agent, open_agent
+    from ddtp.agent.issuing import Draft, IssuedPackage
+    from ddtp.agent.sending import PreparedTransfer, SentTransfer
+    from ddtp.transfer.ports import Phase, Progress
+
+__all__ = [
+    "Agent",
+    "BlockingAgent",
+    "Draft",
+    "ExportedTransfer",
+    "IssuedPackage",
+    "Phase",
+    "PreparedTransfer",
+    "Progress",
+    "SentTransfer",
+    "open_agent",
+]
+
+_HOMES = {
+    "Agent": "ddtp.agent.facade",
+    "BlockingAgent": "ddtp.agent.blocking",
+    "Draft": "ddtp.agent.issuing",
+    "ExportedTransfer": "ddtp.agent.exporting",
+    "IssuedPackage": "ddtp.agent.issuing",
+    "Phase": "ddtp.transfer.ports",
+    "PreparedTransfer": "ddtp.agent.sending",
+    "Progress": "ddtp.transfer.ports",
+    "SentTransfer": "ddtp.agent.sending",
+    "open_agent": "ddtp.agent.facade",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,118 @@
+"""`BlockingAgent`: the same agent for programs on asyncio, threads or nothing: trio runs in a thread of its own."""
+
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar, final
+
+import trio
+
+from ddtp.agent.exporting import ExportedTransfer
+from ddtp.agent.facade import Agent, open_agent
+from ddtp.agent.issuing import Draft, IssuedPackage
+from ddtp.agent.sending import PreparedTransfer, SentTransfer
+from ddtp.errors import InternalError
+from ddtp.identity.document import Card
+from ddtp.protocol.envelope import Signed
+from ddtp.store.records import PackageRow, TransferRow
+from ddtp.transfer.ports import Progress
+
+Result = TypeVar("Result")
+
+
+@final
+class BlockingAgent:
+    """An open home for callers without trio; a context manager.
+
+    Methods block the calling thread and may be called from several threads; from asyncio call them with
+    `asyncio.to_thread`. Progress callbacks run in the agent's thread and must not block.
+
+    Args:
+        home: As in `open_agent`.
+        passphrase: As in `open_agent`.
+
+    Raises:
+        DdtpError: On entering, as `open_agent` does.
+    """
+
+    def __init__(self, home: Path | None = None, *, passphrase: str | None = None) -> None:
+        self._home = home
+        self._passphrase = passphrase
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ddtp-agent", daemon=True)
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._agent: Agent | None = None
+        self._scope = trio.CancelScope()
+        self._failure: BaseException | None = None
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._ready.wait()
+        if self._failure is not None:
+            raise self._failure
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._token is not None:
+            self._token.run_sync_soon(self._scope.cancel)
+        self._thread.join()
+
+    def call(self, function: Callable[[Agent], Awaitable[Result]]) -> Result:
+        """Run a coroutine function with the agent, in its thread, and return the result.
+
+        Raises:
+            InternalError: The agent is not open.
+        """
+        agent, token = self._agent, self._token
+        if agent is None or token is None:
+            raise InternalError("expected an open agent, found a closed one")
+        return trio.from_thread.run(function, agent, trio_token=token)
+
+    def issue(self, draft: Draft) -> IssuedPackage:
+        """See `Agent.issue`."""
+        return self.call(lambda agent: agent.issue(draft))
+
+    def remember_card(self, card: bytes | str) -> Signed[Card]:
+        """See `Agent.remember_card`."""
+        return self.call(lambda agent: agent.remember_card(card))
+
+    def prepare(self, path: Path, *, card: Signed[Card], items: Sequence[str] = ()) -> PreparedTransfer:
+        """See `Agent.prepare`."""
+        return self.call(lambda agent: agent.prepare(path, card=card, items=items))
+
+    def send(
+        self, prepared: PreparedTransfer, *, progress: Callable[[Progress], None] = lambda _progress: None
+    ) -> SentTransfer:
+        """See `Agent.send`."""
+        return self.call(lambda agent: agent.send(prepared, progress=progress))
+
+    def packages(self) -> list[PackageRow]:
+        """See `Agent.packages`."""
+        return self.call(lambda agent: agent.packages())
+
+    def transfers(self) -> list[TransferRow]:
+        """See `Agent.transfers`."""
+        return self.call(lambda agent: agent.transfers())
+
+    def export(self, transfer: TransferRow, folder: Path) -> ExportedTransfer:
+        """See `Agent.export`."""
+        return self.call(lambda agent: agent.export(transfer, folder))
+
+    def _run(self) -> None:
+        try:
+            trio.run(self._serve)
+        except BaseException as err:  # noqa: BLE001 - handed to the thread that opened the agent
+            self._failure = err
+        finally:
+            self._agent = self._token = None
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        with self._scope:
+            async with open_agent(self._home, passphrase=self._passphrase) as agent:
+                self._agent, self._token = agent, trio.lowlevel.current_trio_token()
+                self._ready.set()
+                await trio.sleep_forever()

@@ -1,0 +1,86 @@
+"""Use case: judge evidence, here or at a verifier on another host, and check bundles offline (spec/10).
+
+This module and what it imports load no network library: checking a bundle starts fast and needs nobody.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from ddtp.errors import NotFound, UsageError
+from ddtp.protocol import canonical
+from ddtp.protocol.fingerprint import FileHasher
+from ddtp.protocol.leaves import FileHead
+from ddtp.protocol.openings import FileOpening, Openings
+from ddtp.store.durable import read_file, storage_errors
+from ddtp.verify.evidence import Bundle, parse_bundle
+from ddtp.verify.policy import MAX_POLICY_CHARACTERS, TrustPolicy, parse_policy
+from ddtp.verify.report import Report
+from ddtp.verify.reporting import make_report
+
+
+def load_policy(path: Path) -> TrustPolicy:
+    """Read a trust policy from a file.
+
+    Raises:
+        ConfigInvalid: It is wrong.
+        NotFound: There is no such file.
+    """
+    data = read_file(path, max_bytes=4 * MAX_POLICY_CHARACTERS)
+    try:
+        return parse_policy(data.decode())
+    except UnicodeDecodeError as err:
+        raise UsageError(f"expected a policy in UTF-8 at {path}") from err
+
+
+def check_bundle(path: Path, *, policy: TrustPolicy, files: Path | None, receiver: str | None, now: int) -> Report:
+    """Check a proof bundle, and the files it is about if they are at hand.
+
+    Args:
+        path: The bundle.
+        policy: Whom to trust.
+        files: Folder with the files under their names in the package, or None.
+        receiver: DID that the evidence must be for; None accepts any.
+        now: The time for which the question is asked, in seconds.
+
+    Raises:
+        DecodeError: It is no bundle.
+        NotFound: It, or the folder, does not exist.
+    """
+    bundle = parse_bundle(read_file(path, max_bytes=Bundle.MAX_BYTES + 64))
+    openings = Openings.parse(bundle.openings) if bundle.openings is not None else None
+    heads = None
+    if files is not None and openings is not None:
+        if not files.is_dir():
+            raise NotFound(f"expected a folder at {files}, found none")
+        heads = hash_files(files, openings)
+    return make_report(bundle.evidence, policy=policy, receiver=receiver, now=now, openings=openings, files=heads)
+
+
+def hash_files(folder: Path, openings: Openings) -> Mapping[str, FileHead]:
+    """Compute the heads of the files that the openings name, as far as they exist."""
+    return {
+        opening.head.path: hash_file(folder / opening.head.path, opening)
+        for opening in openings.files
+        if (folder / opening.head.path).is_file()
+    }
+
+
+def hash_file(path: Path, opening: FileOpening) -> FileHead:
+    """Compute the head of one file with the salts of its opening.
+
+    Raises:
+        StorageFailed: The disk refuses.
+    """
+    head = opening.head
+    hasher = FileHasher(head.path, head.media_type, chunk_size=head.chunk_size, file_key=opening.file_key)
+    with storage_errors(path), path.open("rb") as file:
+        comparable = head.canonical is not None and canonical.is_candidate(
+            head.media_type, os.fstat(file.fileno()).st_size
+        )
+        kept: list[bytes] = []
+        while chunk := file.read(head.chunk_size):
+            hasher.add(chunk)
+            if comparable:
+                kept.append(chunk)
+    return hasher.finish(canonical=canonical.canonical_digest(head.media_type, b"".join(kept)) if comparable else None)

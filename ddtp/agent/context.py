@@ -1,0 +1,68 @@
+"""What every use case is given: settings, keys, records, the clock, randomness, and the way to other peers.
+
+The real clock and the real randomness are chosen in `facade.py` only; use cases never reach for them.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from ddtp.chain.ledger import Ledger
+from ddtp.config import Config
+from ddtp.errors import ConfigInvalid
+from ddtp.identity.keys import PrivateKey, Seed
+from ddtp.store.records import Records
+from ddtp.transfer.stream import FlowStream
+
+TRANSFER_PROTOCOL = "/ddtp/transfer/1.0.0"
+REQUEST_PROTOCOL = "/ddtp/request/1.0.0"
+LEDGER_PROTOCOL = "/ddtp/ledger/1.0.0"
+VERIFY_PROTOCOL = "/ddtp/verify/1.0.0"
+WITNESS_PROTOCOL = "/ddtp/witness/1.0.0"
+COLLECT_PROTOCOL = "/ddtp/collect/1.0.0"
+
+DIAL_TIMEOUT_SECONDS = 15.0
+"""A peer that does not answer within this is taken as unreachable: three tries of a lossy mobile link."""
+CALL_TIMEOUT_SECONDS = 30.0
+"""One question to a ledger, verifier or witness, which answer in milliseconds unless they are overloaded."""
+
+
+Dial = Callable[[Sequence[str], str], Awaitable[FlowStream]]
+"""Opens a stream to the first of some addresses that answers, for one protocol."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The surroundings of a use case.
+
+    Attributes:
+        config: Settings of this home.
+        seed: Source of all keys.
+        records: What this home remembers.
+        clock: Returns the time in whole seconds since the epoch.
+        random_bytes: Returns n random bytes fit for keys.
+        peer_id: Our network identity.
+        dial: Opens a stream to a peer.
+        own_ledger: This process's own log, or None.
+    """
+
+    config: Config
+    seed: Seed
+    records: Records
+    clock: Callable[[], int]
+    random_bytes: Callable[[int], bytes]
+    peer_id: str
+    dial: Dial
+    own_ledger: Ledger | None = None
+
+    @property
+    def institution_key(self) -> PrivateKey:
+        """The signing key of this institution.
+
+        Raises:
+            ConfigInvalid: This home belongs to a person.
+        """
+        if self.config.institution is None:
+            raise ConfigInvalid(
+                "expected an institution's home, found a person's", hint="run: ddtp init --institution NAME"
+            )
+        return self.seed.institution_key("sign")

@@ -1,0 +1,81 @@
+"""Use case: take a transfer out as files and a proof bundle that verifies anywhere, without us (spec/10 s.1)."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from ddtp.agent.context import Context
+from ddtp.agent.receiving import evidence_of
+from ddtp.agent.unsealing import FILES, OPENINGS_FILE
+from ddtp.errors import NotFound, StorageFailed
+from ddtp.protocol.messages import Offer
+from ddtp.protocol.openings import Openings
+from ddtp.store.durable import make_directory, read_file, storage_errors, sync_directory, write_file
+from ddtp.store.records import Direction, TransferRow, TransferState
+from ddtp.verify.evidence import BUNDLE_VERSION, Bundle, encode_bundle
+
+BUNDLE_SUFFIX = ".ddtp-proof"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedTransfer:
+    """Where an export lies.
+
+    Attributes:
+        folder: The new folder.
+        bundle: The proof bundle in it.
+        files: Number of files in it.
+    """
+
+    folder: Path
+    bundle: Path
+    files: int
+
+
+async def export(context: Context, transfer: TransferRow, folder: Path) -> ExportedTransfer:
+    """Write the proof bundle of a transfer, and its files where this home has them.
+
+    Args:
+        context: Surroundings.
+        transfer: The transfer.
+        folder: Appears whole, or not at all; must not exist.
+
+    Raises:
+        NotFound: The transfer has no receipt yet.
+        StorageFailed: The folder exists, or the disk refuses.
+        DiskFull: There is no room; nothing is left behind.
+    """
+    stored = await context.records.receipts(transfer.transfer_id)
+    stages = [stage for stage in ("cipher", "verified", "rejected") if stage in stored]
+    if not stages:
+        raise NotFound("expected a transfer with receipts, found one that nobody has signed for")
+    evidence = evidence_of(Offer.parse(transfer.offer), tuple(stored[stage].envelope for stage in stages))
+    inbox = None
+    if transfer.direction is Direction.IN and transfer.state is TransferState.VERIFIED and context.config.receiver:
+        inbox = context.config.receiver.inbox / transfer.transfer_id.hex()
+    return await trio.to_thread.run_sync(_write, evidence.encode(), inbox, folder, transfer.transfer_id.hex()[:16])
+
+
+def _write(evidence: bytes, inbox: Path | None, folder: Path, name: str) -> ExportedTransfer:
+    if folder.exists():
+        raise StorageFailed(f"expected no folder at {folder}, found one", hint="choose another name")
+    temporary = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    make_directory(temporary)
+    try:
+        openings, count = None, 0
+        if inbox is not None:
+            openings = read_file(inbox / OPENINGS_FILE, max_bytes=Openings.MAX_BYTES)
+            count = len(Openings.parse(openings).files)
+            with storage_errors(folder):
+                shutil.copytree(inbox / FILES, temporary / FILES)
+        bundle = Bundle(version=BUNDLE_VERSION, evidence=evidence, openings=openings)
+        write_file(temporary / f"{name}{BUNDLE_SUFFIX}", encode_bundle(bundle))
+        with storage_errors(folder):
+            temporary.rename(folder)
+        sync_directory(folder.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return ExportedTransfer(folder, folder / f"{name}{BUNDLE_SUFFIX}", count)

@@ -1,0 +1,299 @@
+"""`Agent`: all use cases of one home, on trio. Only here the real clock and the real randomness are chosen."""
+
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import final
+
+import trio
+
+from ddtp.agent import anchoring, collecting, exporting, issuing, sending, witnessing
+from ddtp.agent.context import DIAL_TIMEOUT_SECONDS, Context
+from ddtp.agent.exporting import ExportedTransfer
+from ddtp.agent.issuing import Draft, IssuedPackage
+from ddtp.agent.opening import open_package
+from ddtp.agent.sending import PreparedTransfer, SentTransfer
+from ddtp.chain.ledger import Ledger
+from ddtp.chain.sqlite_ledger import open_sqlite_ledger
+from ddtp.config import Config, load_config
+from ddtp.errors import ConfigInvalid
+from ddtp.identity.document import Card, HolderAddress, LogRef, parse_card
+from ddtp.identity.keys import SELF, PrivateKey, Seed
+from ddtp.identity.language import Language
+from ddtp.protocol import envelope
+from ddtp.protocol.envelope import Signed
+from ddtp.protocol.leaves import Field
+from ddtp.store.durable import make_directory
+from ddtp.store.keystore import load_identity
+from ddtp.store.packages import PACKAGE_SUFFIX
+from ddtp.store.records import Direction, PackageRow, Records, TransferRow, open_records
+from ddtp.transfer.host import Host, open_host
+from ddtp.transfer.ports import Progress
+from ddtp.transfer.stream import FlowStream
+
+LEDGER_FILE = "ledger.db"
+PACKAGES = "packages"
+
+SELF_VALID_SECONDS = 90 * 86400
+"""Validity of packages that a person signs alone: a quarter, as proofs of address have."""
+
+
+@final
+class Agent:
+    """One home, open. Made by `open_agent`; every method may be called from several tasks.
+
+    Attributes:
+        context: What use cases are given; for those who build on them.
+        host: The network identity.
+    """
+
+    def __init__(self, context: Context, host: Host) -> None:
+        self.context = context
+        self.host = host
+
+    @property
+    def records(self) -> Records:
+        """What this home remembers."""
+        return self.context.records
+
+    def ledger(self) -> AbstractAsyncContextManager[Ledger]:
+        """Open the ledger that this home anchors on: a remote one by its card, else its own."""
+        if self.context.config.ledger is None and self.context.own_ledger is None:
+            return own_ledger(self.context.config, self.context.seed, clock=self.context.clock)
+        return anchoring.configured_ledger(self.context)
+
+    async def issue(self, draft: Draft, *, tick: Callable[[int], None] = lambda _count: None) -> IssuedPackage:
+        """Issue a package to a person; see `issuing.issue`."""
+        async with self.ledger() as ledger:
+            return await issuing.issue(self.context, draft, ledger=ledger, tick=tick)
+
+    async def pack(
+        self,
+        paths: Sequence[Path],
+        *,
+        fields: Sequence[Field] = (),
+        schema: str,
+        witness: Signed[Card],
+        tick: Callable[[int], None] = lambda _count: None,
+    ) -> IssuedPackage:
+        """Pack one's own files into the vault, attested by a witness that sees the fingerprint only.
+
+        Raises:
+            PeerUnreachable, PeerRefused: The witness or its ledger cannot be asked; nothing is left behind.
+        """
+        own = self.context.seed.holder_key(SELF)
+        name = f"own-{self.context.random_bytes(8).hex()}{PACKAGE_SUFFIX}"
+        draft = Draft(
+            paths=paths,
+            fields=fields,
+            schema=schema,
+            holder=self._address(SELF).body,
+            valid_seconds=SELF_VALID_SECONDS,
+            output=self.context.config.vault / PACKAGES / name,
+        )
+        package = await issuing.seal_and_anchor(
+            self.context,
+            draft,
+            signer=own,
+            anchoring=lambda subject: witnessing.witnessed_anchor(self.context, witness, subject=subject, signer=own),
+            tick=tick,
+        )
+        await self.keep(package.path)
+        return package
+
+    async def keep(self, path: Path) -> PackageRow:
+        """Remember a package file made out to us, after checking it whole.
+
+        Raises:
+            PolicyRefused: It is made out to somebody else.
+            EvidenceError: It is damaged or forged.
+        """
+        opened = await trio.to_thread.run_sync(open_package, path, self.context.seed)
+        opened.reader.close()
+        manifest, place = opened.manifest, Path(await trio.Path(path).absolute())
+        row = PackageRow(manifest.body.package_id, place, manifest.envelope, added=self.context.clock())
+        await self.records.save_package(row)
+        return row
+
+    async def collect(self, card: Signed[Card]) -> tuple[PackageRow, ...]:
+        """Fetch the packages that an issuer holds ready for us into the vault; see `collecting.collect`."""
+        paths = await collecting.collect(self.context, card, folder=self.context.config.vault / PACKAGES)
+        return tuple([await self.keep(path) for path in paths])
+
+    async def prepare(
+        self,
+        path: Path,
+        *,
+        card: Signed[Card],
+        template: str | None = None,
+        items: Sequence[str] = (),
+        purposes: Sequence[int] | None = None,
+        language: Language | None = None,
+    ) -> PreparedTransfer:
+        """Fetch a receiver's request and render what a person has to confirm; see `sending.prepare`."""
+        return await sending.prepare(
+            self.context,
+            path,
+            card=card,
+            template=template,
+            items=items,
+            purposes=purposes,
+            language=language or self.context.config.language,
+        )
+
+    async def send(
+        self, prepared: PreparedTransfer, *, progress: Callable[[Progress], None] = lambda _progress: None
+    ) -> SentTransfer:
+        """Send what a person has confirmed; see `sending.send`."""
+        return await sending.send(self.context, prepared, progress=progress)
+
+    async def resume(
+        self, transfer_id: bytes, *, progress: Callable[[Progress], None] = lambda _progress: None
+    ) -> SentTransfer:
+        """Run a transfer again that was broken off; see `sending.resume`."""
+        return await sending.resume(self.context, transfer_id, progress=progress)
+
+    async def transfers(self, *, direction: Direction | None = None) -> list[TransferRow]:
+        """Return the transfers of this home, newest first."""
+        return await self.records.transfers(direction=direction)
+
+    async def packages(self) -> list[PackageRow]:
+        """Return the packages of the vault, newest first."""
+        return await self.records.packages()
+
+    async def export(self, transfer: TransferRow, folder: Path) -> ExportedTransfer:
+        """Write files and proof bundle of a transfer; see `exporting.export`."""
+        return await exporting.export(self.context, transfer, folder)
+
+    def address(self, issuer: Signed[Card]) -> Signed[HolderAddress]:
+        """Return what to hand to one issuer; no other issuer can link it to this person."""
+        return self._address(issuer.body.did)
+
+    async def remember_card(self, card: bytes | str) -> Signed[Card]:
+        """Check a card and remember it.
+
+        Raises:
+            DecodeError, SignatureInvalid, EvidenceError: It is malformed, forged or expired.
+        """
+        now = self.context.clock()
+        signed = parse_card(card, now=now)
+        await self.records.save_card(signed.body.did, signed.envelope, now=now)
+        return signed
+
+    def card(
+        self, *, addresses: Sequence[str], logs: Sequence[LogRef], requests: Sequence[str], valid_seconds: int
+    ) -> Signed[Card]:
+        """Sign a card of this institution.
+
+        Raises:
+            ConfigInvalid: This home belongs to a person.
+        """
+        return make_card(self.context, addresses=addresses, logs=logs, requests=requests, valid_seconds=valid_seconds)
+
+    def _address(self, counterparty: str) -> Signed[HolderAddress]:
+        seed = self.context.seed
+        signer = seed.holder_key(counterparty)
+        address = HolderAddress(
+            did=signer.did,
+            agreement=seed.agreement_key(counterparty).public_key,
+            issued=self.context.clock(),
+        )
+        return envelope.sign(address, signer)
+
+
+def make_card(
+    context: Context, *, addresses: Sequence[str], logs: Sequence[LogRef], requests: Sequence[str], valid_seconds: int
+) -> Signed[Card]:
+    """Sign a card of an institution; see `Agent.card`."""
+    signer: PrivateKey = context.institution_key
+    institution = context.config.institution
+    if institution is None:
+        raise ConfigInvalid("expected an institution in the settings, found none")
+    now = context.clock()
+    card = Card(
+        did=signer.did,
+        agreement=context.seed.institution_key("agree").public_key,
+        name=institution.name,
+        country=institution.country,
+        contact=institution.contact,
+        roles=tuple(sorted(context.config.roles, key=lambda role: role.value)),
+        addresses=tuple(addresses),
+        logs=tuple(logs),
+        requests=tuple(requests),
+        issued=now,
+        expires=now + valid_seconds,
+    )
+    return envelope.sign(card, signer)
+
+
+def own_ledger(config: Config, seed: Seed, *, clock: Callable[[], int]) -> AbstractAsyncContextManager[Ledger]:
+    """Open this home's own log.
+
+    Raises:
+        ConfigInvalid: The settings name no log.
+        AlreadyRunning: Another process, probably the daemon, has it open.
+    """
+    if config.ledger_origin is None:
+        raise ConfigInvalid("expected a ledger in the settings, found none", hint="set [ledger] card or origin")
+    return open_sqlite_ledger(
+        make_directory(config.home) / LEDGER_FILE, origin=config.ledger_origin, signer=seed.log_key(), clock=clock
+    )
+
+
+def wall_clock() -> int:
+    """Return the time in whole seconds since the epoch."""
+    return int(time.time())
+
+
+@asynccontextmanager
+async def open_agent(
+    home: Path | None = None,
+    *,
+    config: Config | None = None,
+    passphrase: str | None = None,
+    clock: Callable[[], int] = wall_clock,
+    random_bytes: Callable[[int], bytes] = os.urandom,
+    listen: Sequence[str] = (),
+    ledger: Ledger | None = None,
+) -> AsyncIterator[Agent]:
+    """Open a home.
+
+    Args:
+        home: Its directory; None takes that of `config`, or the platform's place.
+        config: Settings; None reads those of the home.
+        passphrase: Opens the key file, if it is sealed.
+        clock: Time in whole seconds since the epoch.
+        random_bytes: Randomness fit for keys.
+        listen: Multiaddrs to listen on; none for an agent that only asks others.
+        ledger: This process's own log, if it has one.
+
+    Raises:
+        IdentityMissing, PassphraseWrong: The key file is missing or stays closed.
+        StoreDamaged: The records are corrupt.
+        ConfigInvalid: A setting is wrong.
+    """
+    settings = config or load_config(home=home)
+    seed = await trio.to_thread.run_sync(lambda: load_identity(settings.home, passphrase=passphrase))
+    # an institution keeps its network identity; a person shows a new one every time, so that nobody can follow it
+    label = "node" if settings.institution else random_bytes(16).hex()
+    async with (
+        open_records(settings.home) as records,
+        open_host(network_key=seed.network_key(label), listen=listen) as host,
+    ):
+
+        async def dial(addresses: Sequence[str], protocol: str) -> FlowStream:
+            return await host.dial(addresses, protocol, timeout_seconds=DIAL_TIMEOUT_SECONDS)
+
+        context = Context(
+            config=settings,
+            seed=seed,
+            records=records,
+            clock=clock,
+            random_bytes=random_bytes,
+            peer_id=host.peer_id,
+            dial=dial,
+            own_ledger=ledger,
+        )
+        yield Agent(context, host)

@@ -1,0 +1,128 @@
+"""Use case: open received chunks in quarantine, check every file, and release them by rename (spec/10 steps 13 and 14).
+
+Blocking; called in worker threads. Nothing leaves quarantine before `check_content` has passed; a
+failure leaves nothing.
+"""
+
+import os
+import shutil
+from pathlib import Path
+from typing import final
+
+import trio
+
+from ddtp.errors import ContentMismatch
+from ddtp.protocol import canonical
+from ddtp.protocol.chunks import ChunkCipher, SealHeader
+from ddtp.protocol.fingerprint import FileHasher
+from ddtp.protocol.layout import Layout, read_layout
+from ddtp.protocol.leaves import FileHead
+from ddtp.protocol.openings import FileOpening, Openings
+from ddtp.store.blobs import SealedBlob
+from ddtp.store.durable import make_directory, storage_errors, sync_directory, write_all, write_file
+from ddtp.verify.steps import Step, checking
+from ddtp.verify.verified import VerifiedEvidence, VerifiedPackage
+from ddtp.verify.verifier import check_content
+
+FILES = "files"
+OPENINGS_FILE = "openings.cbor"
+
+
+@final
+class Unsealer:
+    """Opens one received content.
+
+    Args:
+        blob: The sealed chunks.
+        header: Their sizes.
+        cipher: Opens them.
+        quarantine: Directory that does not exist yet; on the same disk as the inbox, or the release copies.
+    """
+
+    def __init__(self, blob: SealedBlob, header: SealHeader, cipher: ChunkCipher, *, quarantine: Path) -> None:
+        self._blob = blob
+        self._header = header
+        self._cipher = cipher
+        self._quarantine = quarantine
+        self._chunk: tuple[int, bytes] = (-1, b"")
+
+    def release(self, evidence: VerifiedEvidence, destination: Path) -> VerifiedPackage:
+        """Open and check everything, then give it its place.
+
+        Args:
+            evidence: The verified evidence of this transfer.
+            destination: Directory that appears with all files, or not at all.
+
+        Raises:
+            VerificationFailed: Step 13 or 14 failed; quarantine is empty again.
+            DiskFull, StorageFailed: The disk refuses; quarantine is empty again.
+        """
+        shutil.rmtree(self._quarantine, ignore_errors=True)
+        make_directory(self._quarantine / FILES)
+        try:
+            with checking(Step.OPENINGS):
+                openings = Openings.parse(self._read(self._header.openings_offset, self._header.openings_bytes))
+                layout = read_layout(self._header, openings)
+            with checking(Step.CONTENT):
+                files = {
+                    opening.head.path: self._open_file(opening, layout, part)
+                    for part, opening in enumerate(openings.files)
+                }
+            package = check_content(evidence, openings, files=files)
+            write_file(self._quarantine / OPENINGS_FILE, openings.encode())
+            self._move(destination)
+        finally:
+            shutil.rmtree(self._quarantine, ignore_errors=True)
+        return package
+
+    def _open_file(self, opening: FileOpening, layout: Layout, part: int) -> FileHead:
+        head = opening.head
+        hasher = FileHasher(head.path, head.media_type, chunk_size=head.chunk_size, file_key=opening.file_key)
+        comparable = head.canonical is not None and canonical.is_candidate(head.media_type, head.size_bytes)
+        kept: list[bytes] = []
+        target = self._quarantine / FILES / head.path
+        make_directory(target.parent)
+        with storage_errors(target):
+            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            for offset in range(0, head.size_bytes, head.chunk_size):
+                trio.from_thread.check_cancelled()
+                length = min(head.chunk_size, head.size_bytes - offset)
+                chunk = self._read(layout.locate(part, offset), length)
+                hasher.add(chunk)
+                with storage_errors(target):
+                    write_all(descriptor, chunk)
+                if comparable:
+                    kept.append(chunk)
+            with storage_errors(target):
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        return hasher.finish(
+            canonical=canonical.canonical_digest(head.media_type, b"".join(kept)) if comparable else None
+        )
+
+    def _read(self, offset: int, length: int) -> bytes:
+        """Return content between two offsets; every chunk is authenticated before any of it is used."""
+        parts = []
+        stop = offset + length
+        while offset < stop:
+            index, start = divmod(offset, self._header.chunk_size)
+            if self._chunk[0] != index:
+                self._chunk = (index, self._cipher.open(index, self._blob.read(index)))
+            part = self._chunk[1][start : start + stop - offset]
+            if not part:
+                raise ContentMismatch("expected content that is as long as its files")
+            parts.append(part)
+            offset += len(part)
+        return b"".join(parts)
+
+    def _move(self, destination: Path) -> None:
+        make_directory(destination.parent)
+        for folder, _folders, _files in os.walk(self._quarantine):
+            sync_directory(Path(folder))
+        with storage_errors(destination):
+            self._quarantine.rename(destination)
+        # The files are durable under their place; a crash before this line leaves them in quarantine, which is
+        # emptied at the next attempt.
+        sync_directory(destination.parent)

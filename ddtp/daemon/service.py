@@ -1,0 +1,273 @@
+"""The institution's service: one process, any of the roles, stopped cleanly (architecture: daemon).
+
+The tree: lock of the home > own log > agent (records, host) > one handler per stream. Stopping goes the other way: new
+streams are refused, transfers in flight get `drain_seconds`, then everything is cancelled; what was acknowledged is
+durable, and a holder's resume goes on where it ended.
+"""
+
+import json
+import logging
+import os
+import shutil
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import final
+
+import trio
+
+from ddtp.agent.anchoring import log_of_card
+from ddtp.agent.checking import load_policy
+from ddtp.agent.collecting import MAX_QUESTION_BYTES, Counter
+from ddtp.agent.context import (
+    COLLECT_PROTOCOL,
+    LEDGER_PROTOCOL,
+    REQUEST_PROTOCOL,
+    TRANSFER_PROTOCOL,
+    VERIFY_PROTOCOL,
+    WITNESS_PROTOCOL,
+)
+from ddtp.agent.facade import Agent, make_card, open_agent, own_ledger, wall_clock
+from ddtp.agent.judging import MAX_QUESTION_BYTES as MAX_VERIFY_BYTES
+from ddtp.agent.judging import Judge, answer_question, local_judge, remote_judge
+from ddtp.agent.receiving import QUARANTINE, Receiver, Reception
+from ddtp.agent.requesting import MAX_TEMPLATE_NAME_CHARACTERS, make_request, template_names
+from ddtp.chain.ledger import Ledger
+from ddtp.chain.ledger_service import MAX_REQUEST_BYTES, LedgerService
+from ddtp.chain.witness import AttestRequest, attest
+from ddtp.config import Config
+from ddtp.crypto import _backend
+from ddtp.errors import ConfigInvalid, NotFound, Overloaded
+from ddtp.identity.document import Card, LogRef, Role, encode_card_text, parse_card
+from ddtp.protocol.envelope import Signed
+from ddtp.store.durable import read_file, write_file
+from ddtp.store.keystore import load_identity, locked
+from ddtp.store.records import TransferRow
+from ddtp.transfer import rpc
+from ddtp.transfer.ports import Deadlines
+from ddtp.transfer.receiver import receive_transfer
+from ddtp.transfer.stream import FlowStream
+
+CARD_FILE = "card.ddtp-card"
+STATE_FILE = "daemon.json"
+CARD_VALID_SECONDS = 400 * 86400
+"""A little over a year, so that a yearly change of cards never leaves a gap."""
+QUESTION_SECONDS = 60.0
+"""For the next question on a stream."""
+MAX_CARD_BYTES = 64 << 10
+
+_log = logging.getLogger(__name__)
+
+Handler = Callable[[FlowStream], Awaitable[None]]
+
+
+@final
+class Service:
+    """The handlers of one daemon.
+
+    Args:
+        agent: The open home.
+        ledger: The own log, if there is one.
+    """
+
+    def __init__(self, agent: Agent, ledger: Ledger | None) -> None:
+        self._agent = agent
+        self._context = agent.context
+        self._config = agent.context.config
+        self._ledger = ledger
+        self._draining = False
+        self._streams = 0
+        self._idle = trio.Event()
+
+    def register(self) -> None:
+        """Answer the protocols of the configured roles.
+
+        Raises:
+            ConfigInvalid: A role lacks a setting.
+        """
+        handlers = {
+            Role.LEDGER: self._register_ledger,
+            Role.RECEIVER: self._register_receiver,
+            Role.VERIFIER: self._register_verifier,
+            Role.WITNESS: self._register_witness,
+            Role.ISSUER: self._register_issuer,
+        }
+        for role in sorted(self._config.roles, key=lambda role: role.value):
+            handlers[role]()
+
+    async def drain(self) -> bool:
+        """Refuse new streams and wait for those in flight; return False if some did not end in time."""
+        self._draining = True
+        if self._streams:
+            with trio.move_on_after(self._config.drain_seconds):
+                await self._idle.wait()
+        return self._streams == 0
+
+    def _serve(self, protocol: str, handler: Handler) -> None:
+        async def counted(stream: FlowStream) -> None:
+            if self._draining:
+                raise Overloaded("expected a service that goes on, found one that is stopping")
+            self._streams += 1
+            try:
+                await handler(stream)
+            finally:
+                self._streams -= 1
+                if self._draining and not self._streams:
+                    self._idle.set()
+
+        self._agent.host.serve(protocol, counted)
+
+    def _serve_questions(self, protocol: str, handle: rpc.Handle, *, max_bytes: int) -> None:
+        async def handler(stream: FlowStream) -> None:
+            await rpc.answer(stream, handle, max_request_bytes=max_bytes, timeout_seconds=QUESTION_SECONDS)
+
+        self._serve(protocol, handler)
+
+    def _register_ledger(self) -> None:
+        if self._ledger is None:
+            raise ConfigInvalid("expected [ledger] origin for the role ledger, found none")
+        self._serve_questions(LEDGER_PROTOCOL, LedgerService(self._ledger).handle, max_bytes=MAX_REQUEST_BYTES)
+
+    def _register_verifier(self) -> None:
+        path = self._config.verifier_policy
+        if path is None:
+            raise ConfigInvalid("expected [verifier] policy for the role verifier, found none")
+        policy = load_policy(path)
+        signer = self._context.seed.verifier_key()
+
+        async def handle(question: bytes, _peer: str) -> bytes:
+            now = self._context.clock()
+            return await trio.to_thread.run_sync(
+                lambda: answer_question(question, policy=policy, signer=signer, now=now)
+            )
+
+        self._serve_questions(VERIFY_PROTOCOL, handle, max_bytes=MAX_VERIFY_BYTES)
+
+    def _register_witness(self) -> None:
+        async def handle(request: bytes, _peer: str) -> bytes:
+            statement = attest(request, signer=self._context.institution_key, now=self._context.clock())
+            return statement.envelope
+
+        self._serve_questions(WITNESS_PROTOCOL, handle, max_bytes=AttestRequest.MAX_BYTES + 512)
+
+    def _register_issuer(self) -> None:
+        folder = self._config.packages
+        if folder is None:
+            return
+
+        async def handler(stream: FlowStream) -> None:
+            counter = Counter(self._context, folder)
+            await rpc.answer(
+                stream, counter.answer, max_request_bytes=MAX_QUESTION_BYTES, timeout_seconds=QUESTION_SECONDS
+            )
+
+        self._serve(COLLECT_PROTOCOL, handler)
+
+    def _register_receiver(self) -> None:
+        settings = self._config.receiver
+        if settings is None:
+            raise ConfigInvalid("expected a table [receiver] for the role receiver, found none")
+        signer = self._context.institution_key
+        reception = Reception(self._context, settings, self._judge(), self._notify, set())
+
+        async def answer_request(name: bytes, _peer: str) -> bytes:
+            try:
+                template = name.decode()
+            except UnicodeDecodeError as err:
+                raise NotFound("expected the name of a request in UTF-8") from err
+            request = await trio.to_thread.run_sync(
+                lambda: make_request(self._context, settings.requests, template, signer=signer)
+            )
+            return request.envelope
+
+        async def receive(stream: FlowStream) -> None:
+            receiver = Receiver(reception)
+            try:
+                await receive_transfer(stream, receiver, deadlines=Deadlines())
+            finally:
+                await receiver.aclose()
+
+        self._serve_questions(REQUEST_PROTOCOL, answer_request, max_bytes=MAX_TEMPLATE_NAME_CHARACTERS)
+        self._serve(TRANSFER_PROTOCOL, receive)
+
+    def _judge(self) -> Judge:
+        settings = self._config.receiver
+        assert settings is not None, "checked by the caller"
+        policy = load_policy(settings.policy)
+        receiver = self._context.institution_key.did
+        if settings.verifier is None:
+            return local_judge(policy, receiver)
+        card = parse_card(read_file(settings.verifier, max_bytes=MAX_CARD_BYTES), now=self._context.clock())
+        return remote_judge(self._context, card, policy=policy, receiver=receiver)
+
+    def _notify(self, row: TransferRow) -> None:
+        _log.info(
+            "transfer finished",
+            extra={"transfer": row.transfer_id.hex(), "state": row.state.value, "failed_step": row.failed_step},
+        )
+
+    def card(self) -> Signed[Card]:
+        """Sign the card of this service."""
+        announced = self._config.announce
+        addresses = [f"{address}/p2p/{self._agent.host.peer_id}" for address in announced] or self._agent.host.addresses
+        logs: list[LogRef] = []
+        if self._ledger is not None:
+            logs.append(LogRef(self._ledger.origin, self._ledger.public_key, tuple(addresses)))
+        if self._config.ledger is not None:
+            logs.append(log_of_card(self._config.ledger, now=self._context.clock()))
+        settings = self._config.receiver
+        requests = template_names(settings.requests) if settings and Role.RECEIVER in self._config.roles else ()
+        return make_card(
+            self._context, addresses=addresses, logs=logs, requests=requests, valid_seconds=CARD_VALID_SECONDS
+        )
+
+
+async def serve(config: Config, *, passphrase: str | None, ready: Callable[[Signed[Card]], None]) -> None:
+    """Run the service until SIGTERM or SIGINT.
+
+    Args:
+        config: Settings; the home must have an identity.
+        passphrase: Opens the key file, if it is sealed.
+        ready: Told the service's card once it answers.
+
+    Raises:
+        ConfigInvalid: A setting is missing or wrong.
+        AlreadyRunning: The home or an address is in use.
+        StoreDamaged: A database is corrupt.
+    """
+    if not config.roles:
+        raise ConfigInvalid("expected at least one role in [serve] roles, found none")
+    if config.institution is None:
+        raise ConfigInvalid("expected a table [institution] for a service, found none")
+    _backend.forbid_last_resort()
+    with locked(config.home):
+        shutil.rmtree(config.vault / QUARANTINE, ignore_errors=True)
+        async with AsyncExitStack() as stack:
+            ledger = None
+            if config.ledger_origin is not None:
+                seed = await trio.to_thread.run_sync(lambda: load_identity(config.home, passphrase=passphrase))
+                ledger = await stack.enter_async_context(own_ledger(config, seed, clock=wall_clock))
+            agent = await stack.enter_async_context(
+                open_agent(config=config, passphrase=passphrase, listen=config.listen, ledger=ledger)
+            )
+            service = Service(agent, ledger)
+            service.register()
+            card = service.card()
+            await trio.to_thread.run_sync(_publish, config.home, card)
+            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+                ready(card)
+                _log.info("serving", extra={"roles": sorted(role.value for role in config.roles)})
+                async for number in signals:
+                    _log.info("stopping", extra={"signal": signal.Signals(number).name})
+                    break
+                if not await service.drain():
+                    _log.warning("transfers in flight were cut off; they can be resumed")
+        (config.home / STATE_FILE).unlink(missing_ok=True)
+    _log.info("stopped")
+
+
+def _publish(home: Path, card: Signed[Card]) -> None:
+    write_file(home / CARD_FILE, encode_card_text(card).encode())
+    state = {"pid": os.getpid(), "addresses": list(card.body.addresses), "did": card.body.did}
+    write_file(home / STATE_FILE, json.dumps(state).encode())

@@ -1,0 +1,1 @@
+"""The disk door: durable files, the vault, the records, the keys. Nothing here knows the network or the ledger."""

@@ -1,0 +1,109 @@
+"""The home directory of one identity: its key file, its modes, its lock (spec/05 s.6).
+
+Only this user may enter it. The key file holds the sealed seed of every key; it is never overwritten.
+"""
+
+import fcntl
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ddtp.errors import AlreadyRunning, ConfigInvalid, IdentityMissing, StorageFailed
+from ddtp.identity import keyfile
+from ddtp.identity.keys import Seed
+from ddtp.store.durable import make_directory, read_file, storage_errors, write_file
+
+KEY_FILE = "identity.key"
+LOCK_FILE = "lock"
+
+_MAX_KEY_FILE_BYTES = 4096
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def create_identity(home: Path, seed: Seed, *, passphrase: str | None, random_bytes: Callable[[int], bytes]) -> None:
+    """Store a new identity durably.
+
+    Args:
+        home: The home directory; made if missing.
+        seed: The seed of all keys.
+        passphrase: Seals the key file; None stores the seed in clear, protected by the file mode only.
+        random_bytes: Source of salt and nonce.
+
+    Raises:
+        StorageFailed: There already is an identity, which is never replaced.
+    """
+    path = make_directory(home) / KEY_FILE
+    if path.exists():
+        raise StorageFailed(
+            f"expected no identity in {home}, found one", hint="choose another --home, or keep this one"
+        )
+    write_file(path, keyfile.seal_seed(seed, passphrase, random_bytes=random_bytes), overwrite=False)
+
+
+def has_identity(home: Path) -> bool:
+    """Tell whether `create_identity` has been called for this home."""
+    return (home / KEY_FILE).exists()
+
+
+def load_identity(home: Path, *, passphrase: str | None) -> Seed:
+    """Open the key file.
+
+    Raises:
+        IdentityMissing: There is none.
+        PassphraseWrong: It needs another passphrase.
+        ConfigInvalid: Other users may read it.
+        DecodeError: It is damaged.
+    """
+    path = home / KEY_FILE
+    if not path.exists():
+        raise IdentityMissing(f"expected an identity in {home}, found none", hint="run: ddtp init")
+    check_private(path)
+    return keyfile.open_seed(read_file(path, max_bytes=_MAX_KEY_FILE_BYTES), passphrase)
+
+
+def needs_passphrase(home: Path) -> bool:
+    """Tell whether the key file is sealed.
+
+    Raises:
+        IdentityMissing: There is none.
+    """
+    path = home / KEY_FILE
+    if not path.exists():
+        raise IdentityMissing(f"expected an identity in {home}, found none", hint="run: ddtp init")
+    return keyfile.is_sealed(read_file(path, max_bytes=_MAX_KEY_FILE_BYTES))
+
+
+def check_private(path: Path) -> None:
+    """Check that only this user can use a file.
+
+    Raises:
+        ConfigInvalid: Group or others have rights on it.
+    """
+    with storage_errors(path):
+        mode = path.stat().st_mode
+    if mode & _OTHERS:
+        raise ConfigInvalid(
+            f"expected {path} to be private, found mode {stat.S_IMODE(mode):o}", hint=f"run: chmod 600 {path}"
+        )
+
+
+@contextmanager
+def locked(home: Path) -> Iterator[None]:
+    """Hold the home for one long-running process.
+
+    Raises:
+        AlreadyRunning: Another process holds it.
+    """
+    path = make_directory(home) / LOCK_FILE
+    with storage_errors(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as err:
+            raise AlreadyRunning(f"expected {home} to be free, found another process using it") from err
+        yield
+    finally:
+        os.close(descriptor)

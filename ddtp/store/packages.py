@@ -1,0 +1,162 @@
+"""Package files in the vault: sealed content with a footer (spec/03 s.7), written once and durably.
+
+Methods block; the agent calls them in worker threads, one at a time per file.
+"""
+
+import os
+import secrets
+from pathlib import Path
+from typing import final
+
+from ddtp.errors import StorageFailed, StoreDamaged
+from ddtp.protocol import container
+from ddtp.protocol.chunks import ChunkCipher, SealContext, SealHeader, chunk_count, sealed_offset, sealed_size
+from ddtp.protocol.container import PackageHeader
+from ddtp.store.durable import make_directory, storage_errors, sync_directory, write_all
+
+PACKAGE_SUFFIX = ".ddtp"
+
+
+@final
+class PackageWriter:
+    """Writes one package file: chunks, then the footer, then its name.
+
+    Args:
+        path: The final name; an existing file is never replaced.
+
+    Raises:
+        StorageFailed: The file exists, or the disk refuses.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        make_directory(path.parent)
+        if path.exists():
+            raise StorageFailed(f"expected no file at {path}, found one", hint="choose another name")
+        self._temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        with storage_errors(path):
+            self._descriptor = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+    def append(self, sealed: bytes) -> None:
+        """Write the next sealed chunk.
+
+        Raises:
+            DiskFull: There is no room.
+            StorageFailed: The disk refuses.
+        """
+        with storage_errors(self.path):
+            write_all(self._descriptor, sealed)
+
+    def finish(self, header: PackageHeader) -> None:
+        """Write the footer and give the file its name; then it is durable.
+
+        Raises:
+            DiskFull: There is no room.
+            StorageFailed: The disk refuses, or the name was taken meanwhile.
+        """
+        with storage_errors(self.path):
+            write_all(self._descriptor, container.encode_footer(header))
+            os.fsync(self._descriptor)
+            os.link(self._temporary, self.path)
+            # A crash from here on leaves the whole package under its name.
+        self.abort()
+        sync_directory(self.path.parent)
+
+    def abort(self) -> None:
+        """Delete the unfinished file; does nothing to a finished one."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+            with storage_errors(self.path):
+                self._temporary.unlink(missing_ok=True)
+
+
+@final
+class PackageReader:
+    """Reads the content of one package file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        NotFound: There is no such file.
+        DecodeError: It is not a whole package file.
+        StorageFailed: The disk refuses.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with storage_errors(path):
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._cipher: ChunkCipher | None = None
+        self._chunk: tuple[int, bytes] = (-1, b"")
+        try:
+            self.header = self._read_header()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def seal(self) -> SealHeader:
+        """Sizes and salts of the sealed content."""
+        return self.header.seal
+
+    def unlock(self, content_key: bytes, context: SealContext) -> None:
+        """Check the key commitment and make the content readable.
+
+        Raises:
+            AuthenticationFailed: The key is another one.
+        """
+        self._cipher = ChunkCipher.open_with(content_key, self.seal, context=context)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return `length` bytes of the content from `offset`; the package must be unlocked.
+
+        Raises:
+            AuthenticationFailed: A chunk does not open.
+            StoreDamaged: The file is shorter than it was.
+        """
+        size = self.seal.chunk_size
+        parts = []
+        stop = offset + length
+        while offset < stop:
+            index, start = divmod(offset, size)
+            part = self._open(index)[start : start + stop - offset]
+            if not part:
+                raise StoreDamaged(f"expected content up to byte {stop} in {self.path.name}, found less")
+            parts.append(part)
+            offset += len(part)
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _open(self, index: int) -> bytes:
+        # one chunk is kept: tails of many small files share it
+        if self._chunk[0] != index:
+            assert self._cipher is not None, "unlock comes first"
+            if index >= chunk_count(self.seal.content_bytes, self.seal.chunk_size):
+                raise StoreDamaged(f"expected fewer chunks in {self.path.name}")
+            sealed = self._pread(sealed_size(index, self.seal), sealed_offset(index, self.seal.chunk_size))
+            self._chunk = (index, self._cipher.open(index, sealed))
+        return self._chunk[1]
+
+    def _read_header(self) -> PackageHeader:
+        with storage_errors(self.path):
+            size = os.fstat(self._descriptor).st_size
+        tail_size = min(size, container.TAIL_SIZE)
+        length = container.parse_footer_size(self._pread(tail_size, size - tail_size))
+        start = size - container.TAIL_SIZE - length
+        header = container.parse_header(self._pread(length, max(start, 0)))
+        container.check_file_size(header, size)
+        return header
+
+    def _pread(self, length: int, offset: int) -> bytes:
+        with storage_errors(self.path):
+            data = os.pread(self._descriptor, length, offset)
+        if len(data) != length:
+            raise StoreDamaged(f"expected {length} bytes at {offset} in {self.path.name}, found {len(data)}")
+        return data

@@ -1,0 +1,279 @@
+"""What one home remembers, in SQLite: cards, ledger heads, packages, transfers, receipts, used grants.
+
+Every method is one transaction: it is durable when it returns, or nothing has changed.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import final
+
+from ddtp.database import Database, Transaction, open_database
+from ddtp.errors import NotFound
+from ddtp.store.durable import make_directory
+from ddtp.store.schema import MIGRATIONS
+
+DATABASE_FILE = "records.db"
+
+LIST_LIMIT = 1000
+"""Most rows that one list returns: what a person can read, and a bound for memory."""
+
+
+class Direction(Enum):
+    """Whether a transfer came in or went out."""
+
+    IN = "in"
+    OUT = "out"
+
+
+class TransferState(Enum):
+    """How far a transfer is, as each side remembers it (spec/08 s.3)."""
+
+    OFFERED = "offered"
+    RECEIVED = "received"
+    KEYED = "keyed"
+    VERIFIED = "verified"
+    REJECTED = "rejected"
+    DECLINED = "declined"
+    FAILED = "failed"
+
+
+FINAL_STATES = frozenset({TransferState.VERIFIED, TransferState.REJECTED, TransferState.DECLINED})
+"""States that a repeated offer cannot leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransferRow:
+    """One transfer.
+
+    Attributes:
+        transfer_id: 16 bytes.
+        direction: In or out.
+        state: How far it is.
+        peer: DID of the other side.
+        peer_name: Its name for people.
+        package_id: 16 bytes.
+        schema: Schema of the package.
+        offer: The encoded offer, enough to resume.
+        secret: The one-time private key (in) or the content key (out); None once it is destroyed.
+        created: Seconds since the epoch.
+        updated: Seconds since the epoch.
+        failed_step: Verification step that failed.
+        reason: Why it was declined, rejected or failed.
+    """
+
+    transfer_id: bytes
+    direction: Direction
+    state: TransferState
+    peer: str
+    peer_name: str
+    package_id: bytes
+    schema: str
+    offer: bytes
+    secret: bytes | None
+    created: int
+    updated: int
+    failed_step: int | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptRow:
+    """A signed receipt of a transfer, with the proof of its ledger entry if it was anchored."""
+
+    stage: str
+    envelope: bytes
+    anchor: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class PackageRow:
+    """A package in the vault: where its file lies, and its signed manifest."""
+
+    package_id: bytes
+    path: Path
+    manifest: bytes
+    added: int
+
+
+_TRANSFER_COLUMNS = (
+    "transfer_id, direction, state, peer, peer_name, package_id, schema, offer, secret, created, updated, "
+    "failed_step, reason"
+)
+
+
+@final
+class Records:
+    """The records of one home; made by `open_records`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def save_card(self, did: str, envelope: bytes, *, now: int) -> None:
+        """Remember a card, replacing an older one of the same DID."""
+        await self._database.execute(
+            "INSERT INTO card VALUES (?, ?, ?) ON CONFLICT (did) DO UPDATE SET envelope = excluded.envelope",
+            (did, envelope, now),
+        )
+
+    async def cards(self) -> list[bytes]:
+        """Return the envelopes of all cards, oldest first."""
+        rows = await self._database.fetch_all("SELECT envelope FROM card ORDER BY added LIMIT ?", (LIST_LIMIT,))
+        return [envelope for (envelope,) in rows]
+
+    async def load(self, origin: str) -> bytes | None:
+        """Return the last checkpoint that was accepted from a log, or None (the `HeadStore` of chain)."""
+        row = await self._database.fetch_one("SELECT checkpoint FROM head WHERE origin = ?", (origin,))
+        return row[0] if row else None
+
+    async def save(self, origin: str, checkpoint: bytes) -> None:
+        """Remember the newest checkpoint of a log (the `HeadStore` of chain)."""
+        await self._database.execute(
+            "INSERT INTO head VALUES (?, ?) ON CONFLICT (origin) DO UPDATE SET checkpoint = excluded.checkpoint",
+            (origin, checkpoint),
+        )
+
+    async def heads(self) -> list[bytes]:
+        """Return the last accepted checkpoint of every log."""
+        rows = await self._database.fetch_all("SELECT checkpoint FROM head ORDER BY origin LIMIT ?", (LIST_LIMIT,))
+        return [checkpoint for (checkpoint,) in rows]
+
+    async def save_package(self, package: PackageRow) -> None:
+        """Remember where a package lies, replacing an older place."""
+        await self._database.execute(
+            "INSERT INTO package VALUES (?, ?, ?, ?) ON CONFLICT (package_id) DO UPDATE SET path = excluded.path",
+            (package.package_id, str(package.path), package.manifest, package.added),
+        )
+
+    async def packages(self) -> list[PackageRow]:
+        """Return the packages of the vault, newest first."""
+        rows = await self._database.fetch_all(
+            "SELECT package_id, path, manifest, added FROM package ORDER BY added DESC, package_id LIMIT ?",
+            (LIST_LIMIT,),
+        )
+        return [PackageRow(package_id, Path(path), manifest, added) for package_id, path, manifest, added in rows]
+
+    async def add_transfer(self, row: TransferRow) -> bool:
+        """Remember a new transfer; return False if its id is known already, and change nothing."""
+        places = ", ".join("?" * 13)
+        changed = await self._database.execute(
+            f"INSERT INTO transfer ({_TRANSFER_COLUMNS}) VALUES ({places}) ON CONFLICT DO NOTHING",  # noqa: S608 - constants
+            _transfer_values(row),
+        )
+        return changed == 1
+
+    async def find_transfer(self, transfer_id: bytes) -> TransferRow | None:
+        """Return a transfer, or None."""
+        row = await self._database.fetch_one(
+            f"SELECT {_TRANSFER_COLUMNS} FROM transfer WHERE transfer_id = ?",  # noqa: S608 - constants
+            (transfer_id,),
+        )
+        return _transfer(row) if row else None
+
+    async def transfer_by_prefix(self, prefix: str) -> TransferRow:
+        """Return the one transfer whose id in hexadecimal starts with `prefix`.
+
+        Raises:
+            NotFound: There is none, or more than one.
+        """
+        rows = await self._database.fetch_all(
+            f"SELECT {_TRANSFER_COLUMNS} FROM transfer WHERE hex(transfer_id) LIKE ? LIMIT 2",  # noqa: S608 - constants
+            (f"{prefix.upper().replace('%', '').replace('_', '')}%",),
+        )
+        if len(rows) != 1:
+            raise NotFound(f"expected one transfer that starts with {prefix!r}, found {len(rows) or 'none'}")
+        return _transfer(rows[0])
+
+    async def transfers(self, *, direction: Direction | None = None) -> list[TransferRow]:
+        """Return the transfers, newest first."""
+        rows = await self._database.fetch_all(
+            f"SELECT {_TRANSFER_COLUMNS} FROM transfer WHERE ?1 IS NULL OR direction = ?1 "  # noqa: S608 - constants
+            "ORDER BY created DESC, transfer_id LIMIT ?2",
+            (direction.value if direction else None, LIST_LIMIT),
+        )
+        return [_transfer(row) for row in rows]
+
+    async def set_state(
+        self,
+        transfer_id: bytes,
+        state: TransferState,
+        *,
+        now: int,
+        failed_step: int | None = None,
+        reason: str | None = None,
+        forget_secret: bool = False,
+    ) -> None:
+        """Move a transfer to another state; with `forget_secret` its key is destroyed in the same transaction."""
+        await self._database.execute(
+            "UPDATE transfer SET state = ?, updated = ?, failed_step = ?, reason = ?, "
+            "secret = CASE WHEN ? THEN NULL ELSE secret END WHERE transfer_id = ?",
+            (state.value, now, failed_step, reason, forget_secret, transfer_id),
+        )
+
+    async def save_receipt(self, transfer_id: bytes, receipt: ReceiptRow) -> None:
+        """Remember a receipt; the first one of a stage stays, so a repeated question gets the same answer."""
+        await self._database.execute(
+            "INSERT INTO receipt VALUES (?, ?, ?, ?) ON CONFLICT (transfer_id, stage) DO UPDATE "
+            "SET anchor = coalesce(receipt.anchor, excluded.anchor)",
+            (transfer_id, receipt.stage, receipt.envelope, receipt.anchor),
+        )
+
+    async def receipts(self, transfer_id: bytes) -> dict[str, ReceiptRow]:
+        """Return the receipts of a transfer by stage."""
+        rows = await self._database.fetch_all(
+            "SELECT stage, envelope, anchor FROM receipt WHERE transfer_id = ?", (transfer_id,)
+        )
+        return {stage: ReceiptRow(stage, envelope, anchor) for stage, envelope, anchor in rows}
+
+    async def consume_grant(self, grant_digest: bytes, transfer_id: bytes) -> bool:
+        """Use up a one-time grant for one transfer.
+
+        Returns:
+            True if it was unused, or used by this same transfer; False if another transfer has used it.
+        """
+
+        def consume(transaction: Transaction) -> bool:
+            transaction.execute(
+                "INSERT INTO consumed_grant VALUES (?, ?) ON CONFLICT DO NOTHING", (grant_digest, transfer_id)
+            )
+            query = "SELECT transfer_id FROM consumed_grant WHERE grant_digest = ?"
+            return bool(transaction.fetch_all(query, (grant_digest,)) == [(transfer_id,)])
+
+        return await self._database.transaction(consume)
+
+
+@asynccontextmanager
+async def open_records(home: Path) -> AsyncIterator[Records]:
+    """Open the records of a home, creating or migrating them.
+
+    Raises:
+        StoreDamaged: The database is corrupt.
+        AlreadyRunning: Another process holds it for longer than the busy limit.
+    """
+    async with open_database(make_directory(home) / DATABASE_FILE, migrations=MIGRATIONS) as database:
+        yield Records(database)
+
+
+def _transfer_values(row: TransferRow) -> tuple[object, ...]:
+    return (
+        row.transfer_id,
+        row.direction.value,
+        row.state.value,
+        row.peer,
+        row.peer_name,
+        row.package_id,
+        row.schema,
+        row.offer,
+        row.secret,
+        row.created,
+        row.updated,
+        row.failed_step,
+        row.reason,
+    )
+
+
+def _transfer(row: tuple[object, ...]) -> TransferRow:
+    transfer_id, direction, state, *rest = row
+    return TransferRow(transfer_id, Direction(direction), TransferState(state), *rest)  # type: ignore[arg-type]
