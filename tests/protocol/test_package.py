@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddtp.errors import ContentMismatch, DecodeError, EvidenceError, UsageError
+from ddtp.errors import DecodeError, EvidenceError, UsageError
 from ddtp.protocol.package import (
     Disclosure,
     Field,
@@ -69,23 +69,6 @@ def test_any_changed_byte_of_a_disclosure_is_found(indexes: set[int], data: st.D
     except EvidenceError:
         return
     assert root != GROUPED.root
-
-
-@settings(max_examples=60)
-@given(st.sets(st.integers(0, 10), min_size=1), st.data())
-def test_any_changed_byte_of_the_openings_is_found(indexes: set[int], data: st.DataObject) -> None:
-    """Changed values or salts are refused, or differ from the disclosed leaves; file keys are checked by the file."""
-    disclosure, openings = PACKAGE.disclose(indexes)
-    encoded = bytearray(openings.encode())
-    encoded[data.draw(st.integers(0, len(encoded) - 1))] ^= data.draw(st.integers(1, 255))
-    try:
-        changed = Openings.parse(encoded)
-        check_openings(changed, disclosure)
-    except EvidenceError:
-        return
-    hidden = [dataclasses.replace(opening, file_key=bytes(32)) for opening in openings.files]
-    assert [dataclasses.replace(opening, file_key=bytes(32)) for opening in changed.files] == hidden
-    assert changed.files != openings.files
 
 
 def test_a_wrong_file_key_gives_another_file_root() -> None:
@@ -171,21 +154,6 @@ def test_a_choice_that_cannot_be_shown_is_the_users_mistake(indexes: tuple[int, 
     """Nothing, what does not exist, and a part of a group are refused before anything is disclosed."""
     with pytest.raises(UsageError):
         GROUPED.disclose(indexes)
-
-
-def test_openings_of_another_copy_do_not_fit() -> None:
-    """Two copies of one package share no leaf, so they cannot be linked or mixed."""
-    other = build_package(
-        schema=SCHEMA,
-        fields=[opening.field for opening in PACKAGE.openings.fields],
-        files=[opening.head for opening in PACKAGE.openings.files],
-        master_salt=bytes(32),
-    )
-    assert not set(other.leaves) & set(PACKAGE.leaves)
-    disclosure, _ = PACKAGE.disclose([0])
-    _, openings = other.disclose([0])
-    with pytest.raises(ContentMismatch):
-        check_openings(openings, disclosure)
 
 
 def test_a_short_master_salt_is_refused() -> None:
