@@ -26,6 +26,9 @@ BUSY_SECONDS: Final = 5.0
 EXCLUSIVE_BUSY_SECONDS: Final = 0.25
 """The same for a database that one process holds as long as it lives: waiting only covers its very end."""
 
+HEADER_BYTES: Final = 100
+"""Length of the header of every SQLite file (https://www.sqlite.org/fileformat2.html s.1.3)."""
+
 Row = tuple[Any, ...]
 Result = TypeVar("Result")
 
@@ -38,7 +41,8 @@ _SETTINGS: Final = (
     "PRAGMA trusted_schema = OFF",
 )
 
-_DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
+# our statements are fixed, so one that SQLite does not understand (SQLITE_ERROR) means that the schema is not ours
+_DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_ERROR}
 _BUSY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
@@ -226,10 +230,10 @@ def _prepare_file(path: Path) -> None:
             # before SQLite creates it with the permissions of the umask
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             return
-        if path.stat().st_size == 0:
+        if path.stat().st_size < HEADER_BYTES:
             # SQLite would take it for a new database, and a ledger would begin again under its old name
             raise StoreDamaged(
-                f"expected a database in {path.name}, found an empty file",
+                f"expected a database in {path.name}, found an empty or cut file",
                 hint="restore it from a backup; if it was never used, delete it",
             )
     except OSError as err:

@@ -158,7 +158,7 @@ async def test_failed_migration_leaves_the_old_schema(path: Path) -> None:
     """A migration is one transaction."""
     async with open_database(path, migrations=SCHEMA):
         pass
-    with pytest.raises(StorageFailed):
+    with pytest.raises(StoreDamaged):
         async with open_database(path, migrations=(*SCHEMA, "CREATE TABLE x (a); CREATE TABLE x (b);")):
             pass
     async with open_database(path, migrations=SCHEMA) as database:

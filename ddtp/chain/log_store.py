@@ -6,6 +6,7 @@ runs in the database thread, inside a transaction; nothing is kept between calls
 
 import functools
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -233,17 +234,14 @@ class _Growth:
         # a batch that is sent again lies in neighbouring bundles, each of which is read once
         self._bundle = functools.lru_cache(maxsize=4)(functools.partial(read_bundle, transaction))
         self._positions = {entry.encoded: at for at, entry in enumerate(state.tail, _tail_start(state.size))}
-        self._counts: dict[bytes, int] = {}
-        for entry in state.tail:
-            self._count(entry.digest)
+        self._counts = Counter(entry.digest for entry in state.tail)
 
     def place(self, request: Sequence[LogEntry]) -> tuple[int, ...] | PolicyRefused:
         """Give every entry of a request its position, or none."""
         new = {entry.encoded: entry for entry in request if self._find(entry) is None}
         try:
-            for digest in {entry.digest for entry in new.values()}:
-                added = sum(entry.digest == digest for entry in new.values())
-                check_same_digest(self._counts.get(digest, 0) + len(self._stored.get(_key(digest), ())) + added)
+            for digest, added in Counter(entry.digest for entry in new.values()).items():
+                check_same_digest(self._counts[digest] + len(self._stored.get(_key(digest), ())) + added)
         except PolicyRefused as err:
             return err
         for entry in new.values():
@@ -283,15 +281,12 @@ class _Growth:
 
     def _add(self, entry: LogEntry) -> None:
         self._positions[entry.encoded] = self.tree.size
-        self._count(entry.digest)
+        self._counts[entry.digest] += 1
         self.tail.append(entry)
         self.tiles += self.tree.add(entry_hash(entry.encoded))
         if len(self.tail) == TILE_WIDTH:
             self._bundles.append((self.tree.size // TILE_WIDTH - 1, self.tail))
             self.tail = []
-
-    def _count(self, digest: bytes) -> None:
-        self._counts[digest] = self._counts.get(digest, 0) + 1
 
 
 def _load_tail(transaction: Transaction, size: int) -> tuple[LogEntry, ...]:

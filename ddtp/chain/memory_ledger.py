@@ -1,5 +1,6 @@
 """A ledger in memory, for tests and trials (spec/09-ledger s.6): it keeps the contract, but nothing is durable."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import final
 
@@ -48,8 +49,7 @@ class MemoryLedger:
         parsed = admit(entries, self._policy, now=self._latest_time())
         known = [self._find(encoded, entry) for encoded, entry in zip(entries, parsed, strict=True)]
         new = {encoded: entry for encoded, entry, index in zip(entries, parsed, known, strict=True) if index is None}
-        for digest in {entry.digest for entry in new.values()}:
-            added = sum(entry.digest == digest for entry in new.values())
+        for digest, added in Counter(entry.digest for entry in new.values()).items():
             check_same_digest(len(self._by_digest.get(digest, ())) + added)
         positions = {encoded: self._add(encoded, entry) for encoded, entry in new.items()}
         return tuple(
