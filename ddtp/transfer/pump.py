@@ -156,12 +156,12 @@ class Pump:
         with trio.CancelScope(deadline=trio.current_time() + seconds) as scope:
             while (event := self.session.next_event()) is None:
                 data = await self._stream.receive_some(min(self.session.wanted_bytes, READ_BYTES))
-                if data:
-                    self.session.receive_data(data)
-                    scope.deadline += len(data) / SLOWEST_BYTES_PER_SECOND
-                else:
+                if not data:
                     self._lost = True
                     self.session.receive_eof()
+                    raise PeerVanished(f"expected another message, found the end of the stream {self._where()}")
+                self.session.receive_data(data)
+                scope.deadline += len(data) / SLOWEST_BYTES_PER_SECOND
             return event
         raise PeerStalled(f"expected a message of the peer within {seconds:.0f} s, found silence {self._where()}")
 
@@ -187,7 +187,7 @@ class Pump:
         if self._receiving:
             # The receiving task finds the reason and cancels this one.
             await trio.sleep(GOODBYE_SECONDS)
-        else:
+        elif self.session.state.live:
             await self._read_abort()
         raise PeerVanished(f"expected the stream to last, found it broken {self._where()}")
 

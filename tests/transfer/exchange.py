@@ -1,10 +1,10 @@
 """Both sides of an exchange in memory: streams that carry a peer id, and ports that decide without evidence."""
 
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import trio
-import trio.testing
 
 from ddtp.errors import DdtpError
 from ddtp.protocol.messages import (
@@ -39,29 +39,75 @@ LONGEST_SECONDS = 10 * DEADLINES.verdict_seconds
 """A test that takes longer on the mock clock hangs."""
 
 
-class MemoryStream:
-    """One end of a pair in memory; what was sent but not yet read is bounded as in a network."""
+BUFFER_BYTES = 65536
+"""What lies between two ends unread, as in the buffers of a network."""
 
-    def __init__(self, inner: trio.StapledStream, *, remote_peer_id: str) -> None:
-        self._inner = inner
+
+class _Pipe:
+    """One direction: bytes that were sent and not yet read, within a bound."""
+
+    def __init__(self, buffer_bytes: int) -> None:
+        self._buffer_bytes = buffer_bytes
+        self._data = bytearray()
+        self._changed = trio.lowlevel.ParkingLot()
+        self._closed = False
+
+    async def put(self, data: bytes | bytearray | memoryview) -> None:
+        await trio.lowlevel.checkpoint()
+        rest = memoryview(data)
+        while rest:
+            if self._closed:
+                raise trio.BrokenResourceError
+            room = self._buffer_bytes - len(self._data)
+            self._data += rest[:room]
+            rest = rest[room:]
+            self._changed.unpark_all()
+            if rest:
+                await self._changed.park()
+
+    async def get(self, max_bytes: int) -> bytes:
+        await trio.lowlevel.checkpoint()
+        while not self._data and not self._closed:
+            await self._changed.park()
+        taken = bytes(self._data[:max_bytes])
+        del self._data[:max_bytes]
+        self._changed.unpark_all()
+        return taken
+
+    def close(self) -> None:
+        self._closed = True
+        self._changed.unpark_all()
+
+
+class MemoryStream:
+    """One end of a pair in memory; bytes sent before a close still arrive."""
+
+    def __init__(self, inward: _Pipe, outward: _Pipe, *, remote_peer_id: str) -> None:
+        self._inward = inward
+        self._outward = outward
         self.remote_peer_id = remote_peer_id
         self.closed = False
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        return await self._inner.receive_some(max_bytes)
+        return await self._inward.get(BUFFER_BYTES if max_bytes is None else max_bytes)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._inner.send_all(data)
+        await self._outward.put(data)
 
     async def aclose(self) -> None:
         self.closed = True
-        await self._inner.aclose()
+        self._inward.close()
+        self._outward.close()
+        await trio.lowlevel.checkpoint()
 
 
-def stream_pair() -> tuple[MemoryStream, MemoryStream]:
-    """The holder's end and the receiver's end; a send waits until the other end has read."""
-    left, right = trio.testing.lockstep_stream_pair()
-    return MemoryStream(left, remote_peer_id="receiver"), MemoryStream(right, remote_peer_id="holder")
+def stream_pair(*, buffer_bytes: int = BUFFER_BYTES) -> tuple[MemoryStream, MemoryStream]:
+    """The holder's end and the receiver's end."""
+    forth, back = _Pipe(buffer_bytes), _Pipe(buffer_bytes)
+    return (
+        MemoryStream(back, forth, remote_peer_id="receiver"),
+        MemoryStream(forth, back, remote_peer_id="holder"),
+    )
 
 
 @dataclass
@@ -177,6 +223,11 @@ class Puppet:
                 raise EOFError(f"the other side closed in state {self.session.state}")
             self.session.receive_data(data)
         return event
+
+    async def blurt(self, data: bytes) -> None:
+        """Send bytes that no session has looked at; the other side may close in the middle of them."""
+        with suppress(trio.BrokenResourceError):
+            await self.stream.send_all(data)
 
     async def drain(self) -> None:
         """Read until the other side closes."""
