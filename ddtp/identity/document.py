@@ -31,6 +31,7 @@ MAX_REQUESTS: Final = 64
 MAX_QR_CHARACTERS: Final = 4296
 """Alphanumeric characters of the largest QR code, version 40-L (ISO/IEC 18004)."""
 
+_ENVELOPE_TAG: Final = b"\xd2"
 _ENVELOPE_BYTES: Final = 512
 _MAX_CARD_BYTES: Final = 40 << 10
 """Of which 32 KiB are registration evidence; its text form stays below 64 KiB."""
@@ -257,13 +258,13 @@ def parse_holder_address(text: str, *, now: int) -> Signed[HolderAddress]:
 def _card_envelope(card: Buffer | str) -> bytes:
     if isinstance(card, str):
         text = card
-    elif bytes(card[:1]) == _BEGIN[:1].encode():
+    elif bytes(card[:1]) == _ENVELOPE_TAG:
+        return bytes(card)
+    else:
         try:
             text = bytes(card).decode("ascii")
         except UnicodeDecodeError as err:
-            raise DecodeError("expected ASCII in the text of a card, found something else") from err
-    else:
-        return bytes(card)
+            raise DecodeError("expected the envelope or the text of a card, found something else") from err
     if len(text) > 2 * (_MAX_CARD_BYTES + _ENVELOPE_BYTES):
         raise DecodeError(f"expected a card of at most {_MAX_CARD_BYTES} bytes, found {len(text)} characters")
     if text.startswith(_QR_PREFIX):
