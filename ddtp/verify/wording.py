@@ -29,7 +29,10 @@ class StepWords:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """All words of one language; names in braces are filled in by the report."""
+    """All words of one language; names in braces are filled in by the report.
+
+    `same_content` is the meaning and the advice where only the bytes of a file differ.
+    """
 
     accepted: str
     accepted_without_content: str
@@ -39,7 +42,14 @@ class Words:
     meaning_label: str
     advice_label: str
     detail_label: str
-    same_content: str
+    same_content: tuple[str, str]
+    issuer_label: str
+    schema_label: str
+    issued_label: str
+    receiver_label: str
+    granted_label: str
+    needs: str
+    absent: str
     states: Mapping[str, str]
     steps: Mapping[Step, StepWords]
 
@@ -202,11 +212,21 @@ _WORDS = MappingProxyType(
             accepted_without_content="RESULT: the proof is genuine. The data itself was not there and was not checked.",
             refused="RESULT: do not rely on this. At least one check failed; see below.",
             checked_for="Checked for the time {time}.",
-            failure_heading="Check {number} failed: {title}",
+            failure_heading='Check {number} did not pass: "{title}"',
             meaning_label="What it means: ",
             advice_label="What to do:    ",
             detail_label="For experts:   ",
-            same_content="The content is equal to the issued one, but the file was saved again, so its bytes differ.",
+            same_content=(
+                "The content is equal to the issued one, but a file was saved again, so its bytes differ.",
+                "Ask the person to send the file as it was issued, without opening and saving it.",
+            ),
+            issuer_label="Issued by:     ",
+            schema_label="Kind:          ",
+            issued_label="Issued on:     ",
+            receiver_label="For:           ",
+            granted_label="Consent given: ",
+            needs=" (not checked, because check {number} failed)",
+            absent=" (not checked, nothing was attached)",
             states=MappingProxyType({"passed": "[  ok  ]", "failed": "[FAILED]", "skipped": "[  --  ]"}),
             steps=MappingProxyType(_STEPS_EN),
         ),
@@ -215,11 +235,21 @@ _WORDS = MappingProxyType(
             accepted_without_content="结论：证明真实有效。未附数据本身，因此未核对内容。",
             refused="结论：不可采信。至少有一项检查未通过，详见下文。",
             checked_for="检查所依据的时间：{time}。",
-            failure_heading="第 {number} 项未通过：{title}",
+            failure_heading="第 {number} 项未通过：“{title}”",
             meaning_label="含义：",
             advice_label="下一步：",
             detail_label="技术说明：",
-            same_content="内容与签发时相同，但文件被重新保存过，字节不同。",
+            same_content=(
+                "内容与签发时相同，但附件被重新保存过，字节不同。",
+                "请对方发送签发时的原文件，不要打开后另存。",
+            ),
+            issuer_label="签发机构：",
+            schema_label="数据类别：",
+            issued_label="签发时间：",
+            receiver_label="接收机构：",
+            granted_label="授权时间：",
+            needs="（未检查：第 {number} 项未通过）",
+            absent="（未检查：未附相应内容）",
             states=MappingProxyType({"passed": "[通过]", "failed": "[失败]", "skipped": "[未查]"}),
             steps=MappingProxyType(_STEPS_ZH),
         ),

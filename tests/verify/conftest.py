@@ -1,0 +1,10 @@
+"""The valid transfer that each test changes in one place."""
+
+import pytest
+
+from tests.worlds import World
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
