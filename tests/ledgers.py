@@ -1,9 +1,12 @@
 """Keys, a clock that is set by hand, and entries, for tests of ledgers."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from ddtp.chain.ledger_service import LedgerService
 from ddtp.chain.statement import AnchorRole, Entry, EntryKind, make_statement
 from ddtp.crypto import sm2, sm3
+from ddtp.errors import DdtpError, PeerRefused
 
 NOW = 1_790_000_000
 HOUR = NOW - NOW % 3600
@@ -43,3 +46,28 @@ def make_entry(number: int, *, kind: EntryKind = EntryKind.GRANT, hour: int = HO
 def make_anchor(digest: bytes, *attestors: tuple[AnchorRole, Key], hour: int = HOUR) -> Entry:
     statements = (make_statement(digest, hour=hour, role=role, signer=key).envelope for role, key in attestors)
     return Entry(kind=EntryKind.ANCHOR, digest=digest, hour=hour, statements=tuple(statements))
+
+
+class Heads:
+    """Accepted checkpoints in memory (`HeadStore`)."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, bytes] = {}
+
+    async def load(self, origin: str) -> bytes | None:
+        return self.stored.get(origin)
+
+    async def save(self, origin: str, checkpoint: bytes) -> None:
+        self.stored[origin] = checkpoint
+
+
+def network(service: LedgerService, peer_id: str = "peer") -> Callable[[bytes], Awaitable[bytes]]:
+    """Call a service as over the network: errors come back as refusals with their code (spec/14 s.5)."""
+
+    async def call(request: bytes) -> bytes:
+        try:
+            return await service.handle(request, peer_id)
+        except DdtpError as err:
+            raise PeerRefused(err.message, reason_code=err.code) from err
+
+    return call

@@ -8,9 +8,11 @@ import pytest
 
 from ddtp.chain.admission import AdmissionPolicy
 from ddtp.chain.ledger import Ledger
+from ddtp.chain.ledger_service import LedgerService
 from ddtp.chain.memory_ledger import MemoryLedger
+from ddtp.chain.remote_ledger import RemoteLedger
 from ddtp.chain.sqlite_ledger import open_sqlite_ledger
-from tests.ledgers import Clock, make_key
+from tests.ledgers import Clock, Heads, make_key, network
 
 LOG = make_key("log")
 ORIGIN = "log.example/2026"
@@ -23,7 +25,7 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "remote"])
 def open_ledger(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> OpenLedger:
     """Opens an empty ledger of one implementation, with an optional admission policy."""
 
@@ -38,4 +40,9 @@ def open_ledger(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) ->
             yield ledger
             await ledger.audit()
 
-    return {"memory": memory, "sqlite": sqlite}[request.param]
+    @asynccontextmanager
+    async def remote(policy: AdmissionPolicy | None = None) -> AsyncIterator[Ledger]:
+        async with sqlite(policy) as ledger:
+            yield RemoteLedger(ORIGIN, LOG.public_key, call=network(LedgerService(ledger)), heads=Heads())
+
+    return {"memory": memory, "sqlite": sqlite, "remote": remote}[request.param]
