@@ -167,6 +167,16 @@ def test_a_message_larger_than_its_frame_may_be_is_not_sent() -> None:
     assert session.state is State.READY
 
 
+def test_a_chunk_that_ends_after_our_abort_is_refused() -> None:
+    """The state counts when a chunk is complete, not when its header came."""
+    session = session_pair(State.SENDING)[Role.RECEIVER]
+    data = raw_frame(MessageType.CHUNK, SMALL_CHUNK)
+    assert deliver(session, data[:-1]) == []
+    session.send(ABORT)
+    with pytest.raises(ProtocolViolation):
+        deliver(session, data[-1:])
+
+
 def test_closing_forgets_half_a_message_and_aborts() -> None:
     """A session closed in the middle sends nothing more."""
     session = session_pair(State.SENDING)[Role.RECEIVER]

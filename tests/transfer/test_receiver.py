@@ -1,5 +1,6 @@
 """The receiver's side: it stores, answers, and ends cleanly whatever the holder does; and both over real streams."""
 
+import dataclasses
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -173,6 +174,23 @@ async def test_acks_count_chunks_that_were_held_before(autojump_clock: MockClock
     with pytest.raises(PeerStalled):
         await against(act, port)
     assert heard == [CIPHER]
+
+
+async def test_a_slow_link_is_waited_for(autojump_clock: MockClock) -> None:
+    """An offer that takes longer than its deadline is fine if its bytes keep coming."""
+    offer = dataclasses.replace(SMALL_OFFER, disclosure=bytes(2 << 20))
+    frame = raw_frame(MessageType.OFFER, offer)
+
+    async def act(puppet: Puppet) -> None:
+        await lead(puppet, State.READY)
+        for start in range(0, len(frame), 10_000):
+            await trio.sleep(1)
+            await puppet.blurt(frame[start : start + 10_000])
+
+    port = ReceiverSide(decision=DECLINE)
+    await against(act, port)
+    assert port.offer == offer
+    assert trio.current_time() > 3 * DEADLINES.decision_seconds
 
 
 # --- what goes wrong ---
@@ -469,3 +487,13 @@ async def test_a_broken_connection_ends_both_sides(nursery: trio.Nursery, autoju
     nursery.start_soon(cut)
     failures = await exchange(pair, HolderSide(make_offer(200 * CHUNK_SIZE)), ReceiverSide(store_seconds=1))
     assert [type(failure) for failure in failures] == [PeerVanished, PeerVanished]
+
+
+async def test_a_silent_connection_is_left_without_ceremony(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """A peer that is silent on every layer costs its deadline and one second for the goodbye."""
+    ours, _silent = make_raw_pair()
+    stream = open_flow_stream(ours, nursery, remote_peer_id="holder")
+    with pytest.raises(PeerStalled):
+        await receive_transfer(stream, ReceiverSide(), deadlines=DEADLINES)
+    assert trio.current_time() <= DEADLINES.greeting_seconds + 1.1
+    await stream.wait_finished()
