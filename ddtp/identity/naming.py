@@ -64,5 +64,6 @@ def _script(character: str) -> str:
     """Return the script of a letter or digit, or nothing for the digits that all scripts share."""
     if character.isascii() and character.isdigit():
         return ""
-    first = unicodedata.name(character, "UNNAMED").split()[0]
+    # names never change, unlike properties: https://www.unicode.org/policies/stability_policy.html
+    first = unicodedata.name(character, "UNNAMED").replace("-", " ").split()[0]
     return "EAST ASIAN" if first in _EAST_ASIAN else first

@@ -138,7 +138,7 @@ def test_incomplete_request_is_refused(changes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("items", "level"),
-    [((), 2), (("*",), 2), (("*", "a"), 1), (("a",), 1), (("a", "a"), 2), (("a",), 0), (("a",), 5)],
+    [((), 2), (("*",), 2), (("*", "a"), 1), (("*", "a"), 2), (("a",), 1), (("a", "a"), 2), (("a",), 0), (("a",), 5)],
 )
 def test_ask_is_for_everything_or_for_something(items: tuple[str, ...], level: int) -> None:
     """Level 1 and the item for everything go together."""

@@ -245,6 +245,13 @@ def test_every_character_of_an_address_counts(position: int, character: str) -> 
         parse_holder_address(changed, now=NOW)
 
 
+@pytest.mark.parametrize("text", [encode_holder_address(ADDRESS).removeprefix("ddtp1:"), "ddtp1:" + "1" * 1000])
+def test_bare_or_huge_address_is_refused(text: str) -> None:
+    """An address says what it is, and is bounded before it is decoded."""
+    with pytest.raises(DecodeError, match="at most"):
+        parse_holder_address(text, now=NOW)
+
+
 def test_address_by_another_key_is_refused() -> None:
     """An address is signed by the key that it names, so nobody redirects a package."""
     forged = envelope.sign(ADDRESS.body, OTHER.institution_key("sign"))

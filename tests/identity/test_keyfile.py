@@ -69,6 +69,13 @@ def test_cut_file_is_damaged(length: int) -> None:
         open_seed(SEALED[:length], "correct horse")
 
 
+@pytest.mark.parametrize("body", [b"DDTPKEY2" + CLEAR[8:-32], CLEAR[:-32] + bytes(512), b""])
+def test_other_file_with_a_digest_is_no_key_file(body: bytes) -> None:
+    """Another format, or a huge file, is refused for what it is."""
+    with pytest.raises(DecodeError, match="something else"):
+        open_seed(body + sm3.digest(body), None)
+
+
 def test_two_files_of_one_seed_differ() -> None:
     """Salt and nonce are fresh, so files of one seed cannot be linked."""
     assert seal_seed(SEED, "correct horse", random_bytes=os.urandom) != SEALED

@@ -22,6 +22,7 @@ def test_vector(case: Case) -> None:
         "城市银行",
         "城市银行 City Bank（中国）有限公司",
         "みずほ銀行 Mizuho",
+        "イオンカード 佐々木",
         "국민은행 KB",
         "Société Générale S.A.",
         "Сбербанк",
@@ -45,6 +46,7 @@ def test_honest_names(name: str) -> None:
         "\u0421\u0421\u0392",  # Cyrillic and Greek
         "城市\u0430银行",  # Cyrillic beside Chinese
         "\uff22ank",  # full-width B
+        "\uff22\uff21\uff2e\uff2b",  # full-width letters alone
         "\u212aB",  # Kelvin sign
         "\U0001d401ank",  # mathematical B
         "Ban\u029e\u02b0",  # modifier letter
