@@ -51,7 +51,7 @@ async def test_callers_who_come_during_a_commit_share_the_next(disk: Disk, autoj
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(submit, "a")
-        await trio.testing.wait_all_tasks_blocked(0.001)
+        await trio.testing.wait_all_tasks_blocked()
         for item in "bcde":
             nursery.start_soon(submit, item)
     assert outcomes == {item: item.upper() for item in "abcde"}
@@ -62,10 +62,13 @@ async def test_callers_who_come_during_a_commit_share_the_next(disk: Disk, autoj
 async def test_refusal_of_one_item_is_for_its_caller_only(disk: Disk, autojump_clock: MockClock) -> None:
     """Each caller gets an error of its own."""
     async with trio.open_nursery() as nursery:
+        nursery.start_soon(disk.submit, "first")
+        await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(disk.submit, "a")
+        await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(PolicyRefused, match="no"):
             await disk.submit("bad")
-    assert len(disk.commits) == 1
+    assert disk.commits == [["first"], ["a", "bad"]]
 
 
 async def test_failed_commit_is_told_to_all_and_forgotten(disk: Disk, autojump_clock: MockClock) -> None:
@@ -79,6 +82,8 @@ async def test_failed_commit_is_told_to_all_and_forgotten(disk: Disk, autojump_c
             errors.append(err)
 
     async with trio.open_nursery() as nursery:
+        nursery.start_soon(submit, "first")
+        await trio.testing.wait_all_tasks_blocked()
         for item in ("a", "full", "b"):
             nursery.start_soon(submit, item)
     assert len(errors) == 3
@@ -103,14 +108,14 @@ async def test_defect_is_raised_once_and_told_to_the_others(disk: Disk, autojump
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(leader)
-        await trio.testing.wait_all_tasks_blocked(0.001)
+        await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(disk.submit, "x")
     assert others == ["raised"]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(disk.submit, "first")
-        await trio.testing.wait_all_tasks_blocked(0.001)
+        await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(leader)
-        await trio.testing.wait_all_tasks_blocked(0.001)
+        await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(other)
     assert sorted(others) == ["raised", "raised", "told"]
 
@@ -123,20 +128,22 @@ async def test_cancelled_caller_does_not_take_others_along(disk: Disk, autojump_
         outcomes.append(await disk.submit("b"))
 
     async with trio.open_nursery() as nursery:
+        nursery.start_soon(disk.submit, "first")
+        await trio.testing.wait_all_tasks_blocked()
         with trio.move_on_after(0.5):
             nursery.start_soon(patient)
             await disk.submit("a")
     assert outcomes == ["B"]
-    assert disk.commits == [["a", "b"]]
+    assert sorted(item for commit in disk.commits for item in commit) == ["a", "b", "first"]
 
 
 async def test_waiting_bytes_are_bounded(disk: Disk, autojump_clock: MockClock) -> None:
     """Past the bound a caller is turned away, and what waits is still committed."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(disk.submit, "a")
-        await trio.testing.wait_all_tasks_blocked(0.001)
+        await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(lambda: disk.group.submit("b", size_bytes=MAX_WAITING_BYTES))
-        await trio.testing.wait_all_tasks_blocked(0.001)
+        await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(Overloaded):
             await disk.submit("c")
     assert disk.commits == [["a"], ["b"]]
