@@ -6,7 +6,7 @@ cannot change the rules in silence.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Final
+from typing import Annotated, Final
 
 from ddtp.chain.statement import HOUR_SECONDS, Entry, EntryKind, coarse, verify_statements
 from ddtp.crypto import sm3
@@ -29,8 +29,6 @@ class AdmissionPolicy(Record):
         max_delay_seconds: How far the hour of an entry may lie in the past.
         attestors: Keys whose statements it accepts; None accepts anybody's.
     """
-
-    KIND: ClassVar[str] = "admission-policy"
 
     kinds: Annotated[tuple[EntryKind, ...], Limit(len(EntryKind), least=1)] = tuple(EntryKind)
     max_delay_seconds: Annotated[int, Range(HOUR_SECONDS, 1 << 40)] = MAX_DELAY_SECONDS
