@@ -10,6 +10,7 @@ from typing import final
 import trio
 
 from ddtp.agent import anchoring, collecting, exporting, issuing, sending, witnessing
+from ddtp.agent.addressing import holder_address
 from ddtp.agent.context import DIAL_TIMEOUT_SECONDS, Context
 from ddtp.agent.exporting import ExportedTransfer
 from ddtp.agent.issuing import Draft, IssuedPackage
@@ -193,14 +194,7 @@ class Agent:
         return make_card(self.context, addresses=addresses, logs=logs, requests=requests, valid_seconds=valid_seconds)
 
     def _address(self, counterparty: str) -> Signed[HolderAddress]:
-        seed = self.context.seed
-        signer = seed.holder_key(counterparty)
-        address = HolderAddress(
-            did=signer.did,
-            agreement=seed.agreement_key(counterparty).public_key,
-            issued=self.context.clock(),
-        )
-        return envelope.sign(address, signer)
+        return holder_address(self.context.seed, counterparty, now=self.context.clock())
 
 
 def make_card(

@@ -118,7 +118,9 @@ def choose(package: Package, items: Sequence[str]) -> tuple[Disclosure, Openings
     names |= {opening.index: opening.head.path for opening in package.openings.files}
     chosen: set[int] = set()
     for item in items:
-        hits = {index for index, name in names.items() if name == item or name.startswith(f"{item}/")}
+        # a request names a folder with "/" at its end, a person may leave it out
+        folder = f"{item.removesuffix('/')}/"
+        hits = {index for index, name in names.items() if name == item or name.startswith(folder)}
         if not hits:
             raise PolicyRefused(f"expected {item!r} in the package, found no such field or file")
         chosen |= hits

@@ -1,0 +1,240 @@
+"""The only printer: results to stdout, everything else to stderr, errors with their cause and next step.
+
+With --json a result is one JSON object a line on stdout, and everything else is JSON lines on stderr.
+"""
+
+import contextlib
+import json
+import shutil
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, final
+
+import typer
+
+from ddtp.cli import _progress
+from ddtp.cli._progress import Report
+from ddtp.cli.options import Options
+from ddtp.cli.wording import Words, words
+from ddtp.errors import (
+    Cancelled,
+    ConfirmationMissing,
+    DdtpError,
+    PeerAborted,
+    PeerRefused,
+    UsageError,
+    VerificationFailed,
+)
+from ddtp.identity.language import Language
+
+MAX_COLUMNS: Final = 100
+"""Wider lines of text are hard to read."""
+
+
+@final
+class Console:
+    """Where a command writes, and whom it asks.
+
+    Attributes:
+        options: What was said for the whole run.
+        language: Of texts for people.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.language = options.language or Language.EN
+
+    @property
+    def words(self) -> Words:
+        """The words of the language."""
+        return words(self.language)
+
+    @property
+    def interactive(self) -> bool:
+        """True if somebody can be asked."""
+        return not self.options.json_output and sys.stdin.isatty() and sys.stderr.isatty()
+
+    def result(self, text: str, data: Mapping[str, object]) -> None:
+        """Write the result: text for people, or the data as one line of JSON."""
+        out = json.dumps(data, ensure_ascii=False) if self.options.json_output else text.rstrip("\n")
+        sys.stdout.write(out + "\n" if out else "")
+        sys.stdout.flush()
+
+    def rows(self, heading: Sequence[str], rows: Sequence[Sequence[str]], data: Mapping[str, object]) -> None:
+        """Write a list: aligned columns for people, or the data as JSON."""
+        self.result(columns([heading, *rows]) if rows else "", data)
+
+    def note(self, text: str) -> None:
+        """Tell a person something that is not the result."""
+        if not self.options.quiet and not self.options.json_output:
+            self._say(text)
+
+    def warn(self, text: str) -> None:
+        """Tell something that must not be missed."""
+        self._mark({"warning": text}, self.words.warning, text, style="yellow")
+
+    def show(self, text: str) -> None:
+        """Show a text that a person has to read before deciding."""
+        if not self.options.json_output:
+            self._say(text.rstrip("\n"))
+
+    def confirm(self, question: str, *, flag: str = "--yes") -> None:
+        """Ask a yes-or-no question; no answer means no.
+
+        Raises:
+            Cancelled: The answer was no.
+            ConfirmationMissing: Nobody can be asked.
+        """
+        if not self.interactive:
+            raise ConfirmationMissing(self.words.not_confirmed, hint=self.words.not_confirmed_hint.format(flag=flag))
+        if not typer.confirm(question, default=False, err=True):
+            raise Cancelled(self.words.cancelled)
+
+    def ask_passphrase(self) -> str:
+        """Ask for the passphrase of a key file, unseen."""
+        return str(typer.prompt(self.words.unlock, hide_input=True, err=True))
+
+    def ask_new_passphrase(self) -> str:
+        """Ask for a new passphrase, unseen, twice.
+
+        Raises:
+            UsageError: The two differ.
+        """
+        first = str(typer.prompt(self.words.new_unlock, hide_input=True, err=True))
+        if str(typer.prompt(self.words.again, hide_input=True, err=True)) != first:
+            raise UsageError(self.words.passphrases_differ)
+        return first
+
+    @contextlib.contextmanager
+    def progress(self) -> Iterator[Report]:
+        """Show progress while the block runs."""
+        if self.options.quiet:
+            yield _progress.ignore
+        elif self.options.json_output:
+            yield _progress.json_lines()
+        elif sys.stderr.isatty():
+            with _progress.bar(self.words.phases) as report:
+                yield report
+        else:
+            yield _progress.ignore
+
+    def fail(self, error: DdtpError) -> int:
+        """Report an error with its cause and the next step; return the exit code."""
+        cause = error.__cause__
+        reason = str(cause) if isinstance(cause, DdtpError | OSError) and str(cause) not in error.message else None
+        if self.options.json_output:
+            self._json({"error": _fields(error, reason)})
+        else:
+            detail = "".join(f" [{value}]" for value in _details(error).values())
+            self._mark({}, self.words.error, error.message + detail, style="bold red")
+            if reason:
+                self._say(f"  {self.words.cause} {reason}")
+            if error.hint:
+                self._say(f"  {self.words.next_step} {error.hint}")
+        self._trace(error)
+        return error.exit_code
+
+    def refuse_usage(self, message: str, *, usage: str, exit_code: int) -> int:
+        """Report a line that could not be read; return the exit code."""
+        fields = {"code": UsageError.code, "message": message, "exit_code": exit_code}
+        self._mark({"error": fields}, self.words.error, message, style="bold red")
+        if usage and not self.options.json_output:
+            self._say(f"  {usage}")
+        return exit_code
+
+    def defect(self, error: BaseException) -> int:
+        """Report an error that should not be possible; return the exit code."""
+        message = self.words.defect.format(error=f"{type(error).__name__}: {error}")
+        fields = {"code": "internal", "message": message, "hint": self.words.defect_advice, "exit_code": 1}
+        self._mark({"error": fields}, self.words.error, message, style="bold red")
+        if not self.options.json_output:
+            self._say(f"  {self.words.next_step} {self.words.defect_advice}")
+        self._trace(error)
+        return 1
+
+    def _trace(self, error: BaseException) -> None:
+        if self.options.debug:
+            self._say("".join(traceback.format_exception(error)))
+
+    def _mark(self, data: Mapping[str, object], mark: str, text: str, *, style: str) -> None:
+        if self.options.json_output:
+            self._json(data)
+        elif sys.stderr.isatty():
+            from rich.console import Console as Terminal
+            from rich.text import Text
+
+            # rich knows NO_COLOR and terminals without colour
+            terminal = Terminal(stderr=True, soft_wrap=True, highlight=False)
+            terminal.print(Text.assemble((mark, style), " ", text))
+        else:
+            self._say(f"{mark} {text}")
+
+    def _json(self, data: Mapping[str, object]) -> None:
+        self._say(json.dumps(data, ensure_ascii=False))
+
+    def _say(self, text: str) -> None:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+def console_of(context: typer.Context) -> Console:
+    """Return the console of this run."""
+    console = context.find_root().obj
+    assert isinstance(console, Console), "set by the root command"
+    return console
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as aligned columns, also where characters are two cells wide."""
+    from ddtp.consent.layout import cells
+
+    widths = [max(map(cells, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join(value + " " * (width - cells(value)) for value, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+    return "\n".join(lines)
+
+
+def text_columns() -> int:
+    """Return how wide text for reading should be here, in cells."""
+    return min(shutil.get_terminal_size().columns, MAX_COLUMNS)
+
+
+def human_bytes(count: int) -> str:
+    """Return a size for people, in binary units."""
+    size = float(count)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{count} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def human_time(seconds: int) -> str:
+    """Return a time for people, in UTC."""
+    from datetime import UTC, datetime
+
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _fields(error: DdtpError, cause: str | None) -> dict[str, object]:
+    return {
+        "code": error.code,
+        "message": error.message,
+        "hint": error.hint,
+        "cause": cause,
+        "exit_code": error.exit_code,
+        **_details(error),
+    }
+
+
+def _details(error: DdtpError) -> dict[str, object]:
+    match error:
+        case PeerRefused() | PeerAborted():
+            return {"reason_code": error.reason_code}
+        case VerificationFailed():
+            return {"step": error.step, "step_name": error.step_name}
+        case _:
+            return {}

@@ -1,0 +1,304 @@
+"""`ddtp request`, `consent`, `send` and `resume`: what a person is asked, agrees to, and sends."""
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from ddtp.cli import cards, homes
+from ddtp.cli._console import Console, console_of, human_bytes, text_columns
+from ddtp.cli.examples import examples
+from ddtp.errors import EnvironmentProblem, NotFound, PeerError, UsageError, VerificationFailed
+
+if TYPE_CHECKING:
+    from ddtp.agent.facade import Agent
+    from ddtp.agent.sending import PreparedTransfer, SentTransfer
+    from ddtp.consent.request import Request
+    from ddtp.identity.document import Card
+    from ddtp.protocol.envelope import Signed
+    from ddtp.transfer.ports import Progress
+
+_ID_DIGITS: Final = 8
+"""Of a transfer id, enough to tell a person's transfers apart."""
+
+To = Annotated[str | None, typer.Option("--to", metavar="CARD", help="The receiver: a card file, or a known name.")]
+Template = Annotated[str | None, typer.Option(help="Which of the receiver's requests; by default its first.")]
+Items = Annotated[
+    list[str] | None, typer.Option("--item", metavar="PATH", help="Show only this field, file or folder.")
+]
+Purposes = Annotated[
+    list[int] | None,
+    typer.Option("--purpose", metavar="N", min=1, help="Agree to purpose N; by default to the required ones."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What the person wants to send, of what they were asked."""
+
+    template: str | None
+    items: Sequence[str]
+    purposes: Sequence[int] | None
+    yes: bool
+    dry_run: bool
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(epilog=examples('ddtp request --from "Bank B"'))(request)
+    app.command(epilog=examples('ddtp consent statement.ddtp --to "Bank B"'))(consent)
+    app.command(
+        epilog=examples(
+            'ddtp send statement.ddtp --to "Bank B"',
+            'ddtp send statement.pdf --to "Bank B"      (finds the package that the file came from)',
+            'ddtp send card.ddtp --to "Bank B" --item name --item photo.jpg --dry-run',
+        )
+    )(send)
+    app.command(epilog=examples("ddtp resume 3f9a0c12"))(resume)
+
+
+def request(
+    context: typer.Context,
+    *,
+    source: Annotated[str, typer.Option("--from", metavar="CARD", help="Who asks: a card file, or a known name.")],
+    template: Template = None,
+) -> None:
+    """Show what an institution asks for, and why."""
+    console = console_of(context)
+    card = cards.find(console, source)
+
+    async def work(agent: "Agent") -> "Signed[Request]":
+        from ddtp.agent.sending import fetch_request
+
+        return await fetch_request(agent.context, card, template=template)
+
+    from ddtp.cli.requests import describe, to_json
+
+    body = homes.with_agent(console, work).body
+    console.result(describe(body, console.language, columns=text_columns()), to_json(body))
+
+
+def consent(
+    context: typer.Context,
+    *,
+    package: Annotated[Path, typer.Argument(help="A package file, or a file that came from one.")],
+    to: To = None,
+    template: Template = None,
+    item: Items = None,
+    purpose: Purposes = None,
+) -> None:
+    """Show what you would agree to; sends nothing.
+
+    This is the exact text that `ddtp send` would show and that a grant would name. Nothing is signed.
+    """
+    _run(console_of(context), [package], to, _Wish(template, item or (), purpose, yes=False, dry_run=True))
+
+
+def send(
+    context: typer.Context,
+    *,
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILES", help="Package files, or files that came from packages.")
+    ],
+    to: To = None,
+    template: Template = None,
+    item: Items = None,
+    purpose: Purposes = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Agree without being asked.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show everything, sign and send nothing.")] = False,
+) -> None:
+    """Send data to an institution, with your consent.
+
+    First it shows what is sent, what for, and what you agree to, and asks. The receiver gets the key only after it
+    has signed for the sealed data, and signs again when it has verified it.
+    """
+    _run(console_of(context), files, to, _Wish(template, item or (), purpose, yes=yes, dry_run=dry_run))
+
+
+def resume(
+    context: typer.Context,
+    *,
+    transfer: Annotated[str, typer.Argument(help="Id of the transfer, or its first digits.")],
+) -> None:
+    """Go on with a transfer that was broken off."""
+    console = console_of(context)
+
+    async def work(agent: "Agent") -> None:
+        row = await agent.records.transfer_by_prefix(check_id(transfer))
+        known = row.transfer_id
+        sent = await _watch(
+            console, agent, lambda tell: agent.resume(known, progress=tell), since=row.created, known=known
+        )
+        _report(console, sent)
+
+    homes.with_agent(console, work)
+
+
+def check_id(text: str) -> str:
+    """Return the digits of an id, or of its beginning.
+
+    Raises:
+        UsageError: It is not hexadecimal, or shorter than four digits.
+    """
+    digits = text.lower()
+    if not 4 <= len(digits) <= 32 or not set(digits) <= set("0123456789abcdef"):
+        raise UsageError(f"expected an id of 4 to 32 hexadecimal digits, found {text[:40]!r}")
+    return digits
+
+
+def _run(console: Console, files: Sequence[Path], to: str | None, wish: _Wish) -> None:
+    async def work(agent: "Agent") -> None:
+        card = await _receiver(console, agent, to)
+        for path, items in (await _packages(console, agent, files)).items():
+            prepared = await agent.prepare(
+                path,
+                card=card,
+                template=wish.template,
+                items=(*items, *wish.items),
+                purposes=None if wish.purposes is None else [number - 1 for number in wish.purposes],
+            )
+            if wish.dry_run:
+                _preview(console, prepared)
+            else:
+                await _send(console, agent, prepared, yes=wish.yes)
+
+    homes.with_agent(console, work)
+
+
+async def _receiver(console: Console, agent: "Agent", to: str | None) -> "Signed[Card]":
+    from ddtp.identity.document import Role, parse_card
+
+    known = await cards.known_in(agent.records)
+    if to is not None:
+        file = cards.card_file(to)
+        if file is not None:
+            return await agent.remember_card(cards.read_card(file).envelope)
+        return parse_card(cards.choose(known, to).envelope, now=agent.context.clock())
+    receivers = [card for card in known if Role.RECEIVER in card.body.roles]
+    if len(receivers) != 1 or not console.interactive:
+        names = ", ".join(card.body.name for card in receivers) or "none"
+        raise UsageError("expected --to CARD, found none", hint=f"institutions that receive, known here: {names}")
+    card = parse_card(receivers[0].envelope, now=agent.context.clock())
+    await homes.in_thread(lambda: console.confirm(console.words.to_question.format(name=card.body.name)))
+    return card
+
+
+async def _packages(console: Console, agent: "Agent", files: Sequence[Path]) -> dict[Path, tuple[str, ...]]:
+    """Return the packages to send, each with the items that were named by their plain files."""
+    from ddtp.agent.finding import find_item, is_package
+
+    found: dict[Path, tuple[str, ...]] = {}
+    vault = [row.path for row in await agent.packages()]
+    for file in files:
+        if is_package(file):
+            found.setdefault(file, ())
+            continue
+        hit = await homes.in_thread(partial(find_item, file, vault, seed=agent.context.seed))
+        if hit is None:
+            raise NotFound(
+                f"expected {file.name} to be a package, or a file of a package in the vault; found neither",
+                hint=console.words.pack_hint,
+            )
+        found[hit.package] = (*found.get(hit.package, ()), hit.item)
+    return found
+
+
+def _screen(prepared: "PreparedTransfer") -> str:
+    from ddtp.consent.layout import wrap
+
+    items = "".join(f"  {name}\n" for name in prepared.item_names)
+    return f"{wrap(prepared.screen, text_columns())}\n{items}  = {human_bytes(prepared.content_bytes)}\n"
+
+
+def _preview(console: Console, prepared: "PreparedTransfer") -> None:
+    data = {
+        "dry_run": True,
+        "receiver": prepared.card.body.did,
+        "receiver_name": prepared.card.body.name,
+        "package": str(prepared.path),
+        "package_id": prepared.manifest.body.package_id.hex(),
+        "request": prepared.request.digest.hex(),
+        "language": prepared.language.value,
+        "screen": prepared.screen,
+        "items": list(prepared.item_names),
+        "content_bytes": prepared.content_bytes,
+        "purposes": [index + 1 for index in prepared.choice.purposes],
+    }
+    console.result(_screen(prepared), data)
+    console.note(console.words.dry_run)
+
+
+async def _send(console: Console, agent: "Agent", prepared: "PreparedTransfer", *, yes: bool) -> None:
+    console.show(_screen(prepared))
+    if not yes:
+        question = console.words.send_question.format(name=prepared.card.body.name)
+        await homes.in_thread(lambda: console.confirm(question))
+    # a transfer that breaks off is resumed from the package that is remembered here
+    await agent.keep(prepared.path)
+    started = agent.context.clock()
+    sent = await _watch(console, agent, lambda tell: agent.send(prepared, progress=tell), since=started)
+    _report(console, sent)
+
+
+async def _watch(
+    console: Console,
+    agent: "Agent",
+    exchange: "Callable[[Callable[[Progress], None]], Awaitable[SentTransfer]]",
+    *,
+    since: int,
+    known: bytes | None = None,
+) -> "SentTransfer":
+    """Run an exchange under a progress bar; if it breaks off, say how it goes on."""
+    try:
+        with _progress(console) as tell:
+            return await exchange(tell)
+    except (PeerError, EnvironmentProblem) as err:
+        transfer_id = known or await _unfinished(agent, since)
+        if transfer_id is not None and err.hint is None:
+            err.hint = console.words.resume_hint.format(transfer=transfer_id.hex()[:_ID_DIGITS])
+        raise
+
+
+@contextmanager
+def _progress(console: Console) -> "Iterator[Callable[[Progress], None]]":
+    with console.progress() as report:
+        yield lambda progress: report(progress.phase.value, progress.bytes_done, progress.bytes_total)
+
+
+async def _unfinished(agent: "Agent", since: int) -> bytes | None:
+    from ddtp.store.records import FINAL_STATES, Direction
+
+    rows = await agent.transfers(direction=Direction.OUT)
+    ids = (row.transfer_id for row in rows if row.created >= since and row.state not in FINAL_STATES)
+    return next(ids, None)
+
+
+def _report(console: Console, sent: "SentTransfer") -> None:
+    """Write what was proven.
+
+    Raises:
+        VerificationFailed: The receiver did not accept the data.
+    """
+    if not sent.verified:
+        text = console.words.rejected.format(name=sent.receiver_name, step=sent.failed_step, reason=sent.reason)
+        raise VerificationFailed(
+            text, step=sent.failed_step or 0, step_name="receiver", cause_code="rejected", hint=sent.reason
+        )
+    text = console.words.delivered.format(
+        name=sent.receiver_name,
+        size=human_bytes(sent.content_bytes),
+        transfer=sent.transfer_id.hex()[:_ID_DIGITS],
+    )
+    data = {
+        "transfer_id": sent.transfer_id.hex(),
+        "receiver": sent.receiver,
+        "receiver_name": sent.receiver_name,
+        "verified": sent.verified,
+        "receipt": sent.receipt.digest.hex(),
+        "content_bytes": sent.content_bytes,
+    }
+    console.result(text, data)

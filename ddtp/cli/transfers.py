@@ -1,0 +1,226 @@
+"""`ddtp transfers`, `show` and `export`: what was sent and received, and taking it out with its proof."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from ddtp.cli import cards, homes
+from ddtp.cli._console import Console, columns, console_of, human_bytes, human_time
+from ddtp.cli.examples import examples
+from ddtp.cli.sending import check_id
+from ddtp.errors import DecodeError, NotFound
+
+if TYPE_CHECKING:
+    from ddtp.agent.exporting import ExportedTransfer
+    from ddtp.agent.facade import Agent
+    from ddtp.config import Config
+    from ddtp.store.records import PackageRow, ReceiptRow, Records, TransferRow
+
+_CARD_STARTS: Final = (b"-----BEGIN DDTP CARD", b"DDTP:")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(epilog=examples("ddtp transfers", "ddtp transfers --json"))(transfers)
+    app.command(epilog=examples("ddtp show 3f9a0c12", "ddtp show statement.ddtp", "ddtp show 3f9a0c12.ddtp-proof"))(
+        show
+    )
+    app.command(epilog=examples("ddtp export 3f9a0c12 --to ./from-bank-a"))(export)
+
+
+def transfers(context: typer.Context) -> None:
+    """List what was sent and received, the newest first."""
+    console = console_of(context)
+
+    async def load(_config: "Config", records: "Records") -> "list[TransferRow]":
+        return await records.transfers()
+
+    rows = homes.with_records(console, load)
+    if not rows:
+        console.note("No transfers yet. Next: ddtp send FILE --to NAME")
+    lines = [
+        (
+            row.transfer_id.hex()[:8],
+            "to" if row.direction.value == "out" else "from",
+            row.peer_name,
+            row.schema,
+            row.state.value,
+            human_time(row.updated),
+        )
+        for row in rows
+    ]
+    data = {"transfers": [_json(row) for row in rows]}
+    console.rows(("ID", "", "WHO", "KIND", "STATE", "WHEN"), lines, data)
+
+
+def show(
+    context: typer.Context,
+    *,
+    thing: Annotated[str, typer.Argument(metavar="ID|FILE", help="A transfer, package, card or proof bundle.")],
+) -> None:
+    """Say what a file is, or an id.
+
+    It may be a package, card or proof bundle, or the id of a transfer or package.
+    """
+    console = console_of(context)
+    path = Path(thing)
+    if path.is_file():
+        _show_file(console, path)
+        return
+    digits = check_id(thing)
+
+    async def load(
+        _config: "Config", records: "Records"
+    ) -> "tuple[TransferRow | None, dict[str, ReceiptRow], PackageRow | None]":
+        try:
+            row = await records.transfer_by_prefix(digits)
+        except NotFound:
+            packages = [each for each in await records.packages() if each.package_id.hex().startswith(digits)]
+            return None, {}, packages[0] if len(packages) == 1 else None
+        return row, await records.receipts(row.transfer_id), None
+
+    transfer, receipts, package = homes.with_records(console, load)
+    if transfer is not None:
+        _show_transfer(console, transfer, receipts)
+    elif package is not None:
+        _show_package(console, package.path)
+    else:
+        raise NotFound(f"expected one transfer or package that starts with {digits}, found none or several")
+
+
+def export(
+    context: typer.Context,
+    *,
+    transfer: Annotated[str, typer.Argument(help="Id of the transfer, or its first digits.")],
+    to: Annotated[Path, typer.Option("--to", help="Folder to make; must not exist.")],
+) -> None:
+    """Write the files and the proof of a transfer.
+
+    Whoever has the proof bundle can verify it without this home and without asking anybody.
+    """
+    console = console_of(context)
+    digits = check_id(transfer)
+
+    async def work(agent: "Agent") -> "ExportedTransfer":
+        return await agent.export(await agent.records.transfer_by_prefix(digits), to)
+
+    made = homes.with_agent(console, work)
+    text = f"Exported {made.files} file(s) and the proof to {made.folder}\nVerify with: ddtp verify {made.bundle}"
+    console.result(text, {"folder": str(made.folder), "bundle": str(made.bundle), "files": made.files})
+
+
+def _json(row: "TransferRow") -> dict[str, object]:
+    return {
+        "transfer_id": row.transfer_id.hex(),
+        "direction": row.direction.value,
+        "state": row.state.value,
+        "peer": row.peer,
+        "peer_name": row.peer_name,
+        "package_id": row.package_id.hex(),
+        "schema": row.schema,
+        "created": row.created,
+        "updated": row.updated,
+        "failed_step": row.failed_step,
+        "reason": row.reason,
+    }
+
+
+def _show_transfer(console: Console, row: "TransferRow", receipts: "dict[str, ReceiptRow]") -> None:
+    lines = [
+        ("Transfer:", row.transfer_id.hex()),
+        ("Direction:", "sent to" if row.direction.value == "out" else "received from"),
+        ("Who:", f"{row.peer_name} ({row.peer})"),
+        ("Kind:", row.schema),
+        ("Package:", row.package_id.hex()),
+        ("State:", row.state.value),
+        ("Started:", human_time(row.created)),
+        ("Changed:", human_time(row.updated)),
+        ("Receipts:", ", ".join(receipts) or "none"),
+    ]
+    if row.reason is not None:
+        lines.append(("Reason:", row.reason if row.failed_step is None else f"check {row.failed_step}: {row.reason}"))
+    data = {"type": "transfer", **_json(row), "receipts": sorted(receipts)}
+    console.result(columns(lines), data)
+
+
+def _show_file(console: Console, path: Path) -> None:
+    from ddtp.agent.finding import is_package
+    from ddtp.store.durable import storage_errors
+    from ddtp.verify.evidence import BUNDLE_MAGIC
+
+    with storage_errors(path), path.open("rb") as file:
+        start = file.read(64)
+    if start.startswith(_CARD_STARTS):
+        card = cards.read_card(path).body
+        console.result("A card.\n" + cards.describe(card), {"type": "card", **cards.to_json(card)})
+    elif start.startswith(BUNDLE_MAGIC):
+        _show_bundle(console, path)
+    elif is_package(path):
+        _show_package(console, path)
+    else:
+        raise DecodeError(
+            f"expected a package, card or proof bundle in {path.name}, found something else",
+            hint="ddtp send finds the package that a plain file came from",
+        )
+
+
+def _show_package(console: Console, path: Path) -> None:
+    from ddtp.agent.opening import read_manifest
+    from ddtp.store.packages import PackageReader
+
+    reader = PackageReader(path)
+    try:
+        manifest, size, anchored = read_manifest(reader).body, reader.seal.content_bytes, reader.header.anchor
+    finally:
+        reader.close()
+    lines = [
+        ("Package:", manifest.package_id.hex()),
+        ("Kind:", manifest.schema),
+        ("Issuer:", manifest.issuer),
+        ("Holder:", manifest.holder),
+        ("Issued:", human_time(manifest.issued)),
+        ("Valid until:", human_time(manifest.expires)),
+        ("Content:", f"{human_bytes(size)}, sealed to its holder"),
+        ("On a ledger:", "yes" if anchored else "no"),
+    ]
+    data = {
+        "type": "package",
+        "package_id": manifest.package_id.hex(),
+        "schema": manifest.schema,
+        "issuer": manifest.issuer,
+        "holder": manifest.holder,
+        "issued": manifest.issued,
+        "expires": manifest.expires,
+        "content_bytes": size,
+        "anchored": anchored is not None,
+    }
+    console.result("A package, signed by its issuer.\n" + columns(lines), data)
+
+
+def _show_bundle(console: Console, path: Path) -> None:
+    from ddtp.protocol import envelope
+    from ddtp.protocol.package import Manifest
+    from ddtp.store.durable import read_file
+    from ddtp.verify.evidence import Bundle, Evidence, parse_bundle
+
+    bundle = parse_bundle(read_file(path, max_bytes=Bundle.MAX_BYTES + 64))
+    evidence = Evidence.parse(bundle.evidence)
+    manifest = envelope.verify(Manifest, evidence.manifest).body
+    values = bundle.openings is not None
+    text = (
+        f"A proof bundle about a package of kind {manifest.schema}, issued {human_time(manifest.issued)} by\n"
+        f"{manifest.issuer}. It holds {len(evidence.receipts)} receipt(s) and "
+        f"{'the values that were shown: it is confidential' if values else 'no values'}.\n"
+        f"Nothing of this is verified yet: ddtp verify {path}"
+    )
+    data = {
+        "type": "bundle",
+        "package_id": manifest.package_id.hex(),
+        "schema": manifest.schema,
+        "issuer": manifest.issuer,
+        "issued": manifest.issued,
+        "receipts": len(evidence.receipts),
+        "values": values,
+    }
+    console.result(text, data)

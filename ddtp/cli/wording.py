@@ -1,0 +1,178 @@
+"""The words of the command line for persons, in English and Chinese.
+
+What operators of institutions read is in English only; so are the details of errors, as in reports.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from ddtp.identity.language import Language
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """All words of one language; names in braces are filled in where they are used."""
+
+    error: str
+    cause: str
+    next_step: str
+    warning: str
+    defect: str
+    defect_advice: str
+    cancelled: str
+    not_confirmed: str
+    not_confirmed_hint: str
+    unlock: str
+    new_unlock: str
+    again: str
+    passphrases_differ: str
+    phrase_heading: str
+    phrase_advice: str
+    phrase_hidden: str
+    phrase_question: str
+    person_ready: str
+    institution_ready: str
+    restored: str
+    to_question: str
+    send_question: str
+    dry_run: str
+    delivered: str
+    rejected: str
+    resume_hint: str
+    pack_hint: str
+    phases: Mapping[str, str]
+
+
+_WORDS: Final = MappingProxyType(
+    {
+        Language.EN: Words(
+            error="error:",
+            cause="cause:",
+            next_step="next: ",
+            warning="warning:",
+            defect="this is a defect of DDTP, not a mistake of yours: {error}",
+            defect_advice="run the command again with --debug and report what it prints",
+            cancelled="cancelled; nothing was sent or changed",
+            not_confirmed="expected somebody to confirm, found nobody who can be asked",
+            not_confirmed_hint="run it in a terminal, or add {flag} if you have read what it does",
+            unlock="Passphrase",
+            new_unlock="Choose a passphrase that protects your keys on this machine",
+            again="The same passphrase again",
+            passphrases_differ="expected the same passphrase twice, found two different ones",
+            phrase_heading="Your recovery phrase:",
+            phrase_advice=(
+                "Write these 24 words on paper, in this order, and keep the paper where nobody else looks.\n"
+                "They are the only way to get your identity back if this machine is lost. Whoever has them can act as\n"
+                "you, so never type them into a web page or a message. They will not be shown again by themselves."
+            ),
+            phrase_hidden="Your recovery phrase was not shown. Write it down soon: ddtp phrase",
+            phrase_question="Whoever sees these words can act as you. Show them now?",
+            person_ready=(
+                "Your identity is ready in {home}.\n"
+                "Next: remember an institution:       ddtp card add FILE\n"
+                "      hand it your address:          ddtp id --for NAME\n"
+                "      collect what it has for you:   ddtp collect NAME"
+            ),
+            institution_ready=(
+                "The identity of {name} is ready in {home}.\n"
+                "Next: choose roles in {config}\n"
+                "      check the machine:             ddtp doctor\n"
+                "      start the service:             ddtp serve"
+            ),
+            restored="The identity was restored from its phrase; all keys are the same as before.",
+            to_question="To {name}?",
+            send_question="Do you agree, and send this to {name}?",
+            dry_run="This was a dry run: nothing was signed and nothing was sent.",
+            delivered=(
+                "Delivered: {name} has signed that the data arrived complete and unchanged, is genuine, and was sent\n"
+                "with your consent. {size}, transfer {transfer}."
+            ),
+            rejected="{name} received the data but did not accept it: check {step} failed ({reason}).",
+            resume_hint="nothing is lost; go on later with: ddtp resume {transfer}",
+            pack_hint=(
+                "ask the institution that made the file for a package (ddtp collect NAME), "
+                "or pack it yourself: ddtp pack FILE --schema NAME --witness CARD"
+            ),
+            phases=MappingProxyType(
+                {
+                    "packing": "reading and sealing",
+                    "connecting": "connecting",
+                    "waiting": "waiting for the answer",
+                    "sending": "sending",
+                    "receipt": "waiting for the receipt",
+                    "key": "handing over the key",
+                    "verifying": "the receiver verifies",
+                    "done": "done",
+                }
+            ),
+        ),
+        Language.ZH: Words(
+            error="错误：",
+            cause="原因：",
+            next_step="下一步：",
+            warning="注意：",
+            defect="这是 DDTP 自身的缺陷，不是您的操作有误：{error}",
+            defect_advice="请加上 --debug 再运行一次，并把输出内容反馈给我们",
+            cancelled="已取消；没有发送或更改任何内容",
+            not_confirmed="需要本人确认，但当前无法询问",
+            not_confirmed_hint="请在终端中运行；若已了解后果，可加上 {flag}",
+            unlock="口令",
+            new_unlock="请设定一个口令，用来保护本机上的密钥",
+            again="请再输入一次",
+            passphrases_differ="两次输入的口令不一致",
+            phrase_heading="您的恢复助记词：",
+            phrase_advice=(
+                "请按顺序把这 24 个字抄写在纸上，放在别人看不到的地方。\n"
+                "本机丢失时，只有它能恢复您的身份。拿到它的人可以冒充您，\n"
+                "所以不要输入到网页或消息里。以后不会再自动显示。"
+            ),
+            phrase_hidden="恢复助记词尚未显示。请尽快抄写：ddtp phrase",
+            phrase_question="看到这些字的人可以冒充您。现在显示吗？",
+            person_ready=(
+                "您的身份已建立，位于 {home}。\n"
+                "下一步：记住一家机构：      ddtp card add 文件\n"
+                "        把您的地址交给它：  ddtp id --for 名称\n"
+                "        领取给您的数据包：  ddtp collect 名称"
+            ),
+            institution_ready=(
+                "{name} 的身份已建立，位于 {home}。\n"
+                "下一步：在 {config} 中选择角色\n"
+                "        检查本机：  ddtp doctor\n"
+                "        启动服务：  ddtp serve"
+            ),
+            restored="身份已由助记词恢复，全部密钥与原来相同。",
+            to_question="发送给 {name}？",
+            send_question="您是否同意，并将以上内容发送给 {name}？",
+            dry_run="以上为预演：没有签署，也没有发送任何内容。",
+            delivered=(
+                "已送达：{name} 已签署回执，确认数据完整、未被改动、真实有效，且经您同意。\n"
+                "共 {size}。传输编号 {transfer}。"
+            ),
+            rejected="{name} 收到了数据，但未予采信：第 {step} 项检查未通过（{reason}）。",
+            resume_hint="数据没有丢失；稍后可继续：ddtp resume {transfer}",
+            pack_hint=(
+                "请向出具文件的机构领取数据包（ddtp collect 名称），"
+                "或自行打包：ddtp pack 文件 --schema 类别 --witness 名片"
+            ),
+            phases=MappingProxyType(
+                {
+                    "packing": "读取并加密",
+                    "connecting": "正在连接",
+                    "waiting": "等待答复",
+                    "sending": "正在发送",
+                    "receipt": "等待回执",
+                    "key": "交付密钥",
+                    "verifying": "接收方正在核验",
+                    "done": "完成",
+                }
+            ),
+        ),
+    }
+)
+
+
+def words(language: Language) -> Words:
+    """Return the words of a language."""
+    return _WORDS[language]
