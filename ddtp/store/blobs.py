@@ -7,6 +7,7 @@ Methods block; the agent calls them in worker threads, one at a time per blob.
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import final
 
@@ -20,12 +21,14 @@ from ddtp.protocol.chunks import (
     sealed_size,
 )
 from ddtp.protocol.merkle import RootBuilder
-from ddtp.store.durable import make_directory, storage_errors, sync_directory
+from ddtp.store.durable import PRIVATE_FILE_MODE, make_directory, storage_errors, sync_directory, write_all_at
 
 SYNC_BYTES = 8 << 20
 """Bytes written between two syncs: small enough that a crash costs little, large enough that syncing costs little."""
 
 _LEAF_BYTES = 32
+_LEAVES_AT_ONCE = 1 << 15
+"""Hashes of the journal that are read at once: 1 MiB, whatever the size of the blob."""
 
 
 @final
@@ -38,8 +41,8 @@ class SealedBlob:
         header: Sizes of the sealed content.
 
     Raises:
-        DiskFull: There is no room for the whole content, which is reserved at once.
-        StoreDamaged: The journal of an earlier session is broken.
+        DiskFull: There is no room for the whole content, which is reserved at once; nothing is left behind.
+        StoreDamaged: The files of an earlier session do not fit each other or the header.
         StorageFailed: The disk refuses.
     """
 
@@ -51,38 +54,53 @@ class SealedBlob:
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._tree = RootBuilder()
-        with storage_errors(self.path):
-            self._data = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                self._journal = os.open(self._journal_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            except OSError:
-                os.close(self._data)
-                raise
+        self._sync_failed = False
+        self._data = self._journal = -1
         try:
-            self._reserve()
-            self._recover()
+            self._data, self._journal = _open(self.path), _open(self._journal_path)
+            self._recover(self._reserve())
         except BaseException:
             self.close()
             raise
 
-    def _reserve(self) -> None:
+    def _reserve(self) -> int:
+        """Check the sizes of both files, reserve room for a new blob; return how many hashes are in the journal."""
         total = sealed_bytes(self._header)
         with storage_errors(self.path):
-            if os.fstat(self._data).st_size < total:
-                os.posix_fallocate(self._data, 0, total)
-                os.fsync(self._data)
+            found = os.fstat(self._data).st_size
+            leaves = os.fstat(self._journal).st_size // _LEAF_BYTES
+        if leaves > self._count:
+            raise self._damaged(f"expected at most {self._count} chunks in {self._journal_path.name}, found {leaves}")
+        if found > total or (leaves and found < total):
+            raise self._damaged(f"expected {total} bytes in {self.path.name}, found {found}")
+        if found < total:
+            try:
+                with storage_errors(self.path):
+                    os.posix_fallocate(self._data, 0, total)
+                    os.fsync(self._data)
+            except BaseException:
+                self.discard()
+                raise
         sync_directory(self.path.parent)
+        # Both names and all the room are durable; a crash before this line leaves a blob without chunks.
+        return leaves
 
-    def _recover(self) -> None:
+    def _recover(self, leaves: int) -> None:
+        # The last batch may have been written in any order when the power went. What came before it was synced.
+        batch = max(leaves - SYNC_BYTES // self._header.chunk_size, 0)
+        kept = batch
+        for leaf in self._journaled(batch, leaves):
+            if sealed_leaf(kept, self._pread_chunk(kept)) != leaf:
+                break
+            kept += 1
+        for leaf in self._journaled(0, kept):
+            self._tree.add(leaf)
         with storage_errors(self._journal_path):
-            size = os.fstat(self._journal).st_size
-            # a torn last hash belongs to a chunk that was never acknowledged
-            os.ftruncate(self._journal, size - size % _LEAF_BYTES)
-            hashes = os.pread(self._journal, size - size % _LEAF_BYTES, 0)
-        if len(hashes) > self._count * _LEAF_BYTES:
-            raise StoreDamaged(f"expected at most {self._count} chunks in {self._journal_path.name}, found more")
-        for start in range(0, len(hashes), _LEAF_BYTES):
-            self._tree.add(hashes[start : start + _LEAF_BYTES])
+            # written once more, because a process that died before its sync left them in memory only
+            write_all_at(self._journal, b"".join(self._journaled(batch, kept)), offset=batch * _LEAF_BYTES)
+            os.ftruncate(self._journal, kept * _LEAF_BYTES)
+            os.fsync(self._journal)
+            # Journal and data agree; what followed was never acknowledged, or is lost, and the sender sends it again.
 
     @property
     def durable_chunks(self) -> int:
@@ -107,10 +125,8 @@ class SealedBlob:
             raise ProtocolViolation(f"expected chunk {self._tree.size} of {self._count}, found chunk {index}")
         if len(sealed) != sealed_size(index, self._header):
             raise ProtocolViolation(f"expected {sealed_size(index, self._header)} bytes in chunk {index}")
-        offset = sealed_offset(index, self._header.chunk_size)
         with storage_errors(self.path):
-            if os.pwrite(self._data, sealed, offset) != len(sealed):
-                raise StorageFailed(f"the disk took only a part of chunk {index}")
+            write_all_at(self._data, sealed, offset=sealed_offset(index, self._header.chunk_size))
         leaf = sealed_leaf(index, sealed)
         self._tree.add(leaf)
         self._pending.append(leaf)
@@ -123,14 +139,21 @@ class SealedBlob:
         """Make all chunks so far durable; return how many there are.
 
         Raises:
-            DiskFull, StorageFailed: The disk refuses.
+            DiskFull, StorageFailed: The disk refuses, or did so before: the blob must be opened again.
         """
+        if self._sync_failed:
+            # a second fsync succeeds although the system may have thrown away what the first could not write
+            raise StorageFailed(f"the disk refused {self.path.name} before", hint="send it again; it is resumed")
+        if not self._pending:
+            return self._tree.size
+        self._sync_failed = True
         with storage_errors(self.path):
             os.fdatasync(self._data)
             # The data is durable; if we crash now, the journal does not know it, and the sender sends it again.
-            os.pwrite(self._journal, b"".join(self._pending), self.durable_chunks * _LEAF_BYTES)
+            write_all_at(self._journal, b"".join(self._pending), offset=self.durable_chunks * _LEAF_BYTES)
             os.fdatasync(self._journal)
             # Journal and data agree: these chunks may be acknowledged.
+        self._sync_failed = False
         self._pending.clear()
         self._pending_bytes = 0
         return self._tree.size
@@ -140,6 +163,7 @@ class SealedBlob:
 
         Raises:
             ProtocolViolation: Chunks are missing.
+            DiskFull, StorageFailed: The disk refuses; durable chunks stay.
         """
         if self._tree.size != self._count:
             raise ProtocolViolation(f"expected {self._count} chunks before the end, found {self._tree.size}")
@@ -147,28 +171,57 @@ class SealedBlob:
         return self._count, self._tree.root()
 
     def read(self, index: int) -> bytes:
-        """Return one stored sealed chunk.
+        """Return one durable sealed chunk, which is the one that was acknowledged.
 
         Raises:
-            StoreDamaged: The file is shorter than it was.
+            StoreDamaged: The disk gives other bytes than were written, which is not the sender's fault.
+            StorageFailed: The disk refuses.
         """
-        size = sealed_size(index, self._header)
-        with storage_errors(self.path):
-            data = os.pread(self._data, size, sealed_offset(index, self._header.chunk_size))
-        if len(data) != size:
-            raise StoreDamaged(f"expected {size} bytes of chunk {index} in {self.path.name}, found {len(data)}")
+        data = self._pread_chunk(index)
+        if [sealed_leaf(index, data)] != list(self._journaled(index, index + 1)):
+            raise self._damaged(f"expected chunk {index} in {self.path.name} as it was written, found other bytes")
         return data
 
     def close(self) -> None:
         """Close the files; what is not synced may be lost."""
-        for descriptor in (self._data, getattr(self, "_journal", -1)):
+        descriptors, self._data, self._journal = (self._data, self._journal), -1, -1
+        for descriptor in descriptors:
             if descriptor >= 0:
                 os.close(descriptor)
-        self._data = self._journal = -1
 
     def discard(self) -> None:
-        """Close and delete the blob."""
+        """Close and delete the blob.
+
+        Raises:
+            StorageFailed: The disk refuses.
+        """
         self.close()
         with storage_errors(self.path):
-            self.path.unlink(missing_ok=True)
+            # a journal without data would be damage, data without a journal is a new blob
             self._journal_path.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
+
+    def _pread_chunk(self, index: int) -> bytes:
+        size = sealed_size(index, self._header)
+        with storage_errors(self.path):
+            data = os.pread(self._data, size, sealed_offset(index, self._header.chunk_size))
+        if len(data) != size:
+            raise self._damaged(f"expected {size} bytes of chunk {index} in {self.path.name}, found {len(data)}")
+        return data
+
+    def _journaled(self, start: int, stop: int) -> Iterator[bytes]:
+        """Yield the hashes of some chunks from the journal, as many as it holds."""
+        for first in range(start, stop, _LEAVES_AT_ONCE):
+            with storage_errors(self._journal_path):
+                length = min(stop - first, _LEAVES_AT_ONCE) * _LEAF_BYTES
+                hashes = os.pread(self._journal, length, first * _LEAF_BYTES)
+            for position in range(0, len(hashes), _LEAF_BYTES):
+                yield hashes[position : position + _LEAF_BYTES]
+
+    def _damaged(self, message: str) -> StoreDamaged:
+        return StoreDamaged(message, hint=f"delete {self.path} and its journal; the sender sends it again")
+
+
+def _open(path: Path) -> int:
+    with storage_errors(path):
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE_MODE)

@@ -1,6 +1,6 @@
 """The home directory of one identity: its key file, its modes, its lock (spec/05 s.6).
 
-Only this user may enter it. The key file holds the sealed seed of every key; it is never overwritten.
+It is made for this user only. The key file holds the sealed seed of every key; it is never overwritten.
 """
 
 import fcntl
@@ -32,10 +32,12 @@ def create_identity(home: Path, seed: Seed, *, passphrase: str | None, random_by
         random_bytes: Source of salt and nonce.
 
     Raises:
-        StorageFailed: There already is an identity, which is never replaced.
+        UsageError: The passphrase is empty or too long.
+        StorageFailed: There already is an identity, which is never replaced, or the disk refuses.
+        DiskFull: There is no room.
     """
     path = make_directory(home) / KEY_FILE
-    if path.exists():
+    if os.path.lexists(path):
         raise StorageFailed(
             f"expected no identity in {home}, found one", hint="choose another --home, or keep this one"
         )
@@ -43,8 +45,14 @@ def create_identity(home: Path, seed: Seed, *, passphrase: str | None, random_by
 
 
 def has_identity(home: Path) -> bool:
-    """Tell whether `create_identity` has been called for this home."""
-    return (home / KEY_FILE).exists()
+    """Tell whether `create_identity` has been called for this home.
+
+    Raises:
+        StorageFailed: The home cannot be looked into.
+    """
+    path = home / KEY_FILE
+    with storage_errors(path):
+        return path.exists()
 
 
 def load_identity(home: Path, *, passphrase: str | None) -> Seed:
@@ -55,10 +63,9 @@ def load_identity(home: Path, *, passphrase: str | None) -> Seed:
         PassphraseWrong: It needs another passphrase.
         ConfigInvalid: Other users may read it.
         DecodeError: It is damaged.
+        StorageFailed: The disk refuses.
     """
-    path = home / KEY_FILE
-    if not path.exists():
-        raise IdentityMissing(f"expected an identity in {home}, found none", hint="run: ddtp init")
+    path = _key_path(home)
     check_private(path)
     return keyfile.open_seed(read_file(path, max_bytes=_MAX_KEY_FILE_BYTES), passphrase)
 
@@ -68,11 +75,16 @@ def needs_passphrase(home: Path) -> bool:
 
     Raises:
         IdentityMissing: There is none.
+        DecodeError: It is damaged.
+        StorageFailed: The disk refuses.
     """
-    path = home / KEY_FILE
-    if not path.exists():
+    return keyfile.is_sealed(read_file(_key_path(home), max_bytes=_MAX_KEY_FILE_BYTES))
+
+
+def _key_path(home: Path) -> Path:
+    if not has_identity(home):
         raise IdentityMissing(f"expected an identity in {home}, found none", hint="run: ddtp init")
-    return keyfile.is_sealed(read_file(path, max_bytes=_MAX_KEY_FILE_BYTES))
+    return home / KEY_FILE
 
 
 def check_private(path: Path) -> None:
@@ -80,6 +92,8 @@ def check_private(path: Path) -> None:
 
     Raises:
         ConfigInvalid: Group or others have rights on it.
+        NotFound: There is no such file.
+        StorageFailed: The disk refuses.
     """
     with storage_errors(path):
         mode = path.stat().st_mode
@@ -95,15 +109,17 @@ def locked(home: Path) -> Iterator[None]:
 
     Raises:
         AlreadyRunning: Another process holds it.
+        StorageFailed: The disk refuses.
     """
     path = make_directory(home) / LOCK_FILE
     with storage_errors(path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as err:
-            raise AlreadyRunning(f"expected {home} to be free, found another process using it") from err
+        with storage_errors(path):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as err:
+                raise AlreadyRunning(f"expected {home} to be free, found another process using it") from err
         yield
     finally:
         os.close(descriptor)

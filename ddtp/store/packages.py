@@ -4,15 +4,15 @@ Methods block; the agent calls them in worker threads, one at a time per file.
 """
 
 import os
-import secrets
+import stat
 from pathlib import Path
 from typing import final
 
-from ddtp.errors import StorageFailed, StoreDamaged
+from ddtp.errors import DecodeError, StorageFailed, StoreDamaged
 from ddtp.protocol import container
 from ddtp.protocol.chunks import ChunkCipher, SealContext, SealHeader, chunk_count, sealed_offset, sealed_size
 from ddtp.protocol.container import PackageHeader
-from ddtp.store.durable import make_directory, storage_errors, sync_directory, write_all
+from ddtp.store.durable import make_directory, open_temporary, storage_errors, sync_directory, write_all
 
 PACKAGE_SUFFIX = ".ddtp"
 
@@ -25,17 +25,17 @@ class PackageWriter:
         path: The final name; an existing file is never replaced.
 
     Raises:
+        DiskFull: There is no room.
         StorageFailed: The file exists, or the disk refuses.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         make_directory(path.parent)
-        if path.exists():
+        # known now, not after hours of packing; link() in finish() decides
+        if os.path.lexists(path):
             raise StorageFailed(f"expected no file at {path}, found one", hint="choose another name")
-        self._temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-        with storage_errors(path):
-            self._descriptor = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._descriptor, self._temporary = open_temporary(path)
 
     def append(self, sealed: bytes) -> None:
         """Write the next sealed chunk.
@@ -52,7 +52,8 @@ class PackageWriter:
 
         Raises:
             DiskFull: There is no room.
-            StorageFailed: The disk refuses, or the name was taken meanwhile.
+            StorageFailed: The disk refuses, or the name was taken meanwhile. If it refused to make the name durable,
+                the whole package may be there under it.
         """
         with storage_errors(self.path):
             write_all(self._descriptor, container.encode_footer(header))
@@ -87,7 +88,8 @@ class PackageReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         with storage_errors(path):
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            # a pipe would keep a blocking open waiting for its writer
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         self._cipher: ChunkCipher | None = None
         self._chunk: tuple[int, bytes] = (-1, b"")
         try:
@@ -146,11 +148,16 @@ class PackageReader:
 
     def _read_header(self) -> PackageHeader:
         with storage_errors(self.path):
-            size = os.fstat(self._descriptor).st_size
+            status = os.fstat(self._descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise DecodeError(f"expected a package file at {self.path}, found a folder or device")
+        size = status.st_size
         tail_size = min(size, container.TAIL_SIZE)
         length = container.parse_footer_size(self._pread(tail_size, size - tail_size))
         start = size - container.TAIL_SIZE - length
-        header = container.parse_header(self._pread(length, max(start, 0)))
+        if start < 0:
+            raise DecodeError(f"expected a header of {length} bytes in {self.path.name}, found a shorter file")
+        header = container.parse_header(self._pread(length, start))
         container.check_file_size(header, size)
         return header
 

@@ -3,6 +3,8 @@
 Every method is one transaction: it is durable when it returns, or nothing has changed.
 """
 
+import contextlib
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from pathlib import Path
 from typing import final
 
 from ddtp.database import Database, Transaction, open_database
-from ddtp.errors import NotFound
+from ddtp.errors import EnvironmentProblem, NotFound, StoreDamaged
 from ddtp.store.durable import make_directory
 from ddtp.store.schema import MIGRATIONS
 
@@ -98,6 +100,8 @@ class PackageRow:
     added: int
 
 
+_HEXADECIMAL = re.compile("[0-9a-fA-F]+", re.ASCII)
+
 _TRANSFER_COLUMNS = (
     "transfer_id, direction, state, peer, peer_name, package_id, schema, offer, secret, created, updated, "
     "failed_step, reason"
@@ -119,8 +123,12 @@ class Records:
         )
 
     async def cards(self) -> list[bytes]:
-        """Return the envelopes of all cards, oldest first."""
-        rows = await self._database.fetch_all("SELECT envelope FROM card ORDER BY added LIMIT ?", (LIST_LIMIT,))
+        """Return the envelopes of the newest `LIST_LIMIT` cards, oldest first."""
+        rows = await self._database.fetch_all(
+            "SELECT envelope FROM (SELECT envelope, added, rowid AS number FROM card ORDER BY added DESC, rowid DESC "
+            "LIMIT ?) ORDER BY added, number",
+            (LIST_LIMIT,),
+        )
         return [envelope for (envelope,) in rows]
 
     async def load(self, origin: str) -> bytes | None:
@@ -136,7 +144,7 @@ class Records:
         )
 
     async def heads(self) -> list[bytes]:
-        """Return the last accepted checkpoint of every log."""
+        """Return the last accepted checkpoint of every log, at most `LIST_LIMIT`, by origin."""
         rows = await self._database.fetch_all("SELECT checkpoint FROM head ORDER BY origin LIMIT ?", (LIST_LIMIT,))
         return [checkpoint for (checkpoint,) in rows]
 
@@ -148,7 +156,7 @@ class Records:
         )
 
     async def packages(self) -> list[PackageRow]:
-        """Return the packages of the vault, newest first."""
+        """Return the newest `LIST_LIMIT` packages of the vault, newest first."""
         rows = await self._database.fetch_all(
             "SELECT package_id, path, manifest, added FROM package ORDER BY added DESC, package_id LIMIT ?",
             (LIST_LIMIT,),
@@ -178,16 +186,19 @@ class Records:
         Raises:
             NotFound: There is none, or more than one.
         """
+        if not _HEXADECIMAL.fullmatch(prefix):
+            # it could mean something to LIKE
+            raise NotFound(f"expected the first digits of a transfer in hexadecimal, found {prefix!r}")
         rows = await self._database.fetch_all(
             f"SELECT {_TRANSFER_COLUMNS} FROM transfer WHERE hex(transfer_id) LIKE ? LIMIT 2",  # noqa: S608 - constants
-            (f"{prefix.upper().replace('%', '').replace('_', '')}%",),
+            (f"{prefix}%",),
         )
         if len(rows) != 1:
             raise NotFound(f"expected one transfer that starts with {prefix!r}, found {len(rows) or 'none'}")
         return _transfer(rows[0])
 
     async def transfers(self, *, direction: Direction | None = None) -> list[TransferRow]:
-        """Return the transfers, newest first."""
+        """Return the newest `LIST_LIMIT` transfers, newest first."""
         rows = await self._database.fetch_all(
             f"SELECT {_TRANSFER_COLUMNS} FROM transfer WHERE ?1 IS NULL OR direction = ?1 "  # noqa: S608 - constants
             "ORDER BY created DESC, transfer_id LIMIT ?2",
@@ -205,15 +216,32 @@ class Records:
         reason: str | None = None,
         forget_secret: bool = False,
     ) -> None:
-        """Move a transfer to another state; with `forget_secret` its key is destroyed in the same transaction."""
-        await self._database.execute(
+        """Move a transfer to another state.
+
+        With `forget_secret` its key is destroyed in the same transaction: its bytes are overwritten in the database,
+        and as soon as nobody else reads it, cut off the log beside it.
+
+        Raises:
+            NotFound: There is no such transfer.
+        """
+        changed = await self._database.execute(
             "UPDATE transfer SET state = ?, updated = ?, failed_step = ?, reason = ?, "
             "secret = CASE WHEN ? THEN NULL ELSE secret END WHERE transfer_id = ?",
             (state.value, now, failed_step, reason, forget_secret, transfer_id),
         )
+        if not changed:
+            raise NotFound(f"expected a transfer {transfer_id.hex()}, found none")
+        if forget_secret:
+            # The new state is durable; a disk that refuses now keeps the old bytes until the log is written over.
+            with contextlib.suppress(EnvironmentProblem):
+                await self._database.fetch_all("PRAGMA wal_checkpoint(TRUNCATE)")
 
     async def save_receipt(self, transfer_id: bytes, receipt: ReceiptRow) -> None:
-        """Remember a receipt; the first one of a stage stays, so a repeated question gets the same answer."""
+        """Remember a receipt; the first one of a stage stays, so a repeated question gets the same answer.
+
+        Raises:
+            StorageFailed: There is no such transfer.
+        """
         await self._database.execute(
             "INSERT INTO receipt VALUES (?, ?, ?, ?) ON CONFLICT (transfer_id, stage) DO UPDATE "
             "SET anchor = coalesce(receipt.anchor, excluded.anchor)",
@@ -253,6 +281,8 @@ async def open_records(home: Path) -> AsyncIterator[Records]:
         AlreadyRunning: Another process holds it for longer than the busy limit.
     """
     async with open_database(make_directory(home) / DATABASE_FILE, migrations=MIGRATIONS) as database:
+        # set_state promises that a destroyed key is gone, not only unlinked from its row
+        await database.fetch_all("PRAGMA secure_delete = ON")
         yield Records(database)
 
 
@@ -276,4 +306,7 @@ def _transfer_values(row: TransferRow) -> tuple[object, ...]:
 
 def _transfer(row: tuple[object, ...]) -> TransferRow:
     transfer_id, direction, state, *rest = row
-    return TransferRow(transfer_id, Direction(direction), TransferState(state), *rest)  # type: ignore[arg-type]
+    try:
+        return TransferRow(transfer_id, Direction(direction), TransferState(state), *rest)  # type: ignore[arg-type]
+    except ValueError as err:
+        raise StoreDamaged(f"expected a known direction and state of a transfer, found {direction}, {state}") from err
