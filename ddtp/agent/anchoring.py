@@ -7,6 +7,7 @@ from pathlib import Path
 from ddtp.agent.context import CALL_TIMEOUT_SECONDS, LEDGER_PROTOCOL, Context
 from ddtp.chain import statement
 from ddtp.chain.ledger import Ledger
+from ddtp.chain.ledger_messages import MAX_ANSWER_BYTES
 from ddtp.chain.proof import AnchorProof
 from ddtp.chain.remote_ledger import RemoteLedger
 from ddtp.chain.statement import AnchorRole, Entry, EntryKind
@@ -18,8 +19,6 @@ from ddtp.transfer import rpc
 
 MAX_CARD_BYTES = 64 << 10
 """A card file is a few kilobytes; this leaves room for registration evidence."""
-MAX_LEDGER_ANSWER_BYTES = 4 << 20
-"""The longest answer of a ledger: a page of entries (spec/09 s.7)."""
 
 
 @asynccontextmanager
@@ -35,7 +34,7 @@ async def remote_ledger(context: Context, log: LogRef) -> AsyncIterator[Ledger]:
             return await rpc.call(
                 stream,
                 request,
-                max_response_bytes=MAX_LEDGER_ANSWER_BYTES,
+                max_response_bytes=MAX_ANSWER_BYTES,
                 timeout_seconds=CALL_TIMEOUT_SECONDS,
             )
 

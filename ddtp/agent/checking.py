@@ -15,8 +15,7 @@ from ddtp.protocol.openings import FileOpening, Openings
 from ddtp.store.durable import read_file, storage_errors
 from ddtp.verify.evidence import Bundle, parse_bundle
 from ddtp.verify.policy import MAX_POLICY_CHARACTERS, TrustPolicy, parse_policy
-from ddtp.verify.report import Report
-from ddtp.verify.reporting import make_report
+from ddtp.verify.report import Report, run_report
 
 
 def load_policy(path: Path) -> TrustPolicy:
@@ -54,7 +53,7 @@ def check_bundle(path: Path, *, policy: TrustPolicy, files: Path | None, receive
         if not files.is_dir():
             raise NotFound(f"expected a folder at {files}, found none")
         heads = hash_files(files, openings)
-    return make_report(bundle.evidence, policy=policy, receiver=receiver, now=now, openings=openings, files=heads)
+    return run_report(bundle.evidence, policy=policy, receiver=receiver, now=now, openings=openings, files=heads)
 
 
 def hash_files(folder: Path, openings: Openings) -> Mapping[str, FileHead]:

@@ -76,7 +76,7 @@ class Service:
         self._context = agent.context
         self._config = agent.context.config
         self._ledger = ledger
-        self._draining = False
+        self._stopping = trio.Event()
         self._streams = 0
         self._idle = trio.Event()
 
@@ -98,7 +98,7 @@ class Service:
 
     async def drain(self) -> bool:
         """Refuse new streams and wait for those in flight; return False if some did not end in time."""
-        self._draining = True
+        self._stopping.set()
         if self._streams:
             with trio.move_on_after(self._config.drain_seconds):
                 await self._idle.wait()
@@ -106,14 +106,14 @@ class Service:
 
     def _serve(self, protocol: str, handler: Handler) -> None:
         async def counted(stream: FlowStream) -> None:
-            if self._draining:
+            if self._stopping.is_set():
                 raise Overloaded("expected a service that goes on, found one that is stopping")
             self._streams += 1
             try:
                 await handler(stream)
             finally:
                 self._streams -= 1
-                if self._draining and not self._streams:
+                if self._stopping.is_set() and not self._streams:
                     self._idle.set()
 
         self._agent.host.serve(protocol, counted)
