@@ -20,6 +20,13 @@ MAX_DEPTH = 16
 MAX_BYTES = 1 << 20
 """Largest encoded object unless a chapter says otherwise: holds the disclosure proof of about 30,000 leaves."""
 
+MAX_ITEMS = 1 << 14
+"""Most items (values, keys, list and map heads) in one encoding unless a chapter says otherwise. Decoded, an item takes
+about 60 bytes however short its encoding is, so bytes alone do not bound memory."""
+
+_SHORT_BYTES = MAX_ITEMS
+"""Encodings of at most this many bytes cannot hold more items than the least bound."""
+
 _INTEGER_LIMIT = 1 << 64
 
 
@@ -59,12 +66,15 @@ def encode(value: Value) -> bytes:
     return cbor2.dumps(value, canonical=True)
 
 
-def decode(data: Buffer, *, max_bytes: int = MAX_BYTES, integer_keys: bool = False) -> Value:
+def decode(
+    data: Buffer, *, max_bytes: int = MAX_BYTES, max_items: int = MAX_ITEMS, integer_keys: bool = False
+) -> Value:
     """Decode one value that fills `data` exactly.
 
     Args:
         data: The encoded bytes.
         max_bytes: Refuse longer input before looking at it.
+        max_items: Refuse more items before building anything from them; at least `MAX_ITEMS`.
         integer_keys: Allow integer map keys, which only COSE headers have.
 
     Returns:
@@ -76,6 +86,8 @@ def decode(data: Buffer, *, max_bytes: int = MAX_BYTES, integer_keys: bool = Fal
     if len(data) > max_bytes:
         raise DecodeError(f"expected at most {max_bytes} bytes of CBOR, found {len(data)}")
     raw = bytes(data)
+    if len(raw) > _SHORT_BYTES:
+        _check_item_count(raw, max_items)
     try:
         value = cbor2.loads(
             raw,
@@ -90,6 +102,22 @@ def decode(data: Buffer, *, max_bytes: int = MAX_BYTES, integer_keys: bool = Fal
     if cbor2.dumps(value, canonical=True) != raw:
         raise DecodeError("expected the deterministic encoding of the value, found another encoding of it")
     return value  # type: ignore[no-any-return]  # _check has proven the type
+
+
+def _check_item_count(raw: bytes, max_items: int) -> None:
+    """Walk over the heads of all items, in the order of RFC 8949 s.3, without building anything."""
+    position = count = 0
+    while position < len(raw):
+        count += 1
+        if count > max_items:
+            raise DecodeError(f"expected at most {max_items} items, found more")
+        major, info = divmod(raw[position], 32)
+        position += 1
+        size = 0 if info < 24 else 1 << (info - 24) if info < 28 else 0
+        argument = int.from_bytes(raw[position : position + size], "big") if size else info
+        position += size
+        if major in {2, 3}:
+            position += argument
 
 
 def check_text(text: str) -> None:

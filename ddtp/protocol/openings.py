@@ -94,6 +94,7 @@ class Openings(Record):
     """
 
     MAX_BYTES: ClassVar[int] = chunks.MAX_OPENINGS_BYTES
+    MAX_ITEMS: ClassVar[int] = 1 << 21
 
     fields: Annotated[tuple[FieldOpening, ...], Limit(MAX_LEAVES)]
     files: Annotated[tuple[FileOpening, ...], Limit(MAX_LEAVES)]
@@ -167,6 +168,7 @@ class Disclosure(Record):
     """
 
     MAX_BYTES: ClassVar[int] = 4 << 20
+    MAX_ITEMS: ClassVar[int] = 1 << 19
 
     schema: Name
     leaf_count: Annotated[int, Range(LEAST_LEAVES, MAX_LEAVES)]

@@ -70,11 +70,13 @@ class Record:
     Class attributes:
         KIND: Name of the record, part of the content type when it is signed (spec/04).
         MAX_BYTES: Bound of the encoded record.
+        MAX_ITEMS: Bound of its items (spec/01 s.3).
     """
 
     __slots__ = ()
     KIND: ClassVar[str]
     MAX_BYTES: ClassVar[int] = codec.MAX_BYTES
+    MAX_ITEMS: ClassVar[int] = codec.MAX_ITEMS
 
     def __post_init__(self) -> None:
         for name, shape in _shapes(type(self)).items():
@@ -127,7 +129,7 @@ class Record:
         Raises:
             DecodeError: The bytes are not the deterministic encoding of such a record.
         """
-        return cls.from_value(codec.decode(data, max_bytes=cls.MAX_BYTES))
+        return cls.from_value(codec.decode(data, max_bytes=cls.MAX_BYTES, max_items=cls.MAX_ITEMS))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

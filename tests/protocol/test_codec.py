@@ -1,6 +1,7 @@
 """The encoding of spec/01: one encoding per value, everything else refused."""
 
 import math
+import tracemalloc
 from typing import Any
 
 import cbor2
@@ -238,3 +239,23 @@ def test_text_that_deceives(text: str) -> None:
         codec.check_text(text)
     with pytest.raises(DecodeError):
         codec.encode({text: 1})
+
+
+def test_many_items_are_refused_before_they_are_built() -> None:
+    """A long encoding of tiny items is refused by their number, without memory for them."""
+    data = bytes([0x9A]) + (900_000).to_bytes(4, "big") + b"\x80" * 900_000
+    tracemalloc.start()
+    with pytest.raises(DecodeError, match="items"):
+        codec.decode(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * len(data)
+
+
+def test_item_bound_is_exact() -> None:
+    """An encoding with just as many items as are allowed passes; one more is refused."""
+    most = codec.MAX_ITEMS
+    assert len(codec.decode(codec.encode([1000] * (most - 1)))) == most - 1
+    with pytest.raises(DecodeError, match="items"):
+        codec.decode(codec.encode([1000] * most))
+    assert len(codec.decode(codec.encode([1000] * most), max_items=most + 1)) == most
