@@ -8,7 +8,7 @@ from ddtp.agent.context import CALL_TIMEOUT_SECONDS, LEDGER_PROTOCOL, Context
 from ddtp.chain import statement
 from ddtp.chain.ledger import Ledger
 from ddtp.chain.ledger_messages import MAX_ANSWER_BYTES
-from ddtp.chain.proof import AnchorProof
+from ddtp.chain.proof import AnchorProof, verify_inclusion
 from ddtp.chain.remote_ledger import RemoteLedger
 from ddtp.chain.statement import AnchorRole, Entry, EntryKind
 from ddtp.errors import ConfigInvalid
@@ -99,8 +99,13 @@ async def anchor(
 
 
 async def record(ledger: Ledger, entry: Entry, *, salt: bytes) -> AnchorProof:
-    """Append an entry and prove it at the newest head."""
+    """Append an entry and prove it at the newest head.
+
+    Raises:
+        ProofInvalid, SignatureInvalid, LedgerInconsistent: The ledger's proof does not cover the entry.
+    """
     encoded = entry.encode()
     (index,) = await ledger.append([encoded])
     proof = await ledger.prove(index)
+    verify_inclusion(encoded, proof, log_key=ledger.public_key, origin=ledger.origin)
     return AnchorProof(salt=salt, entry=encoded, proof=proof.encode())

@@ -3,8 +3,8 @@
 This module and what it imports load no network library: checking a bundle starts fast and needs nobody.
 """
 
-import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from ddtp.errors import NotFound, UsageError
@@ -74,12 +74,26 @@ def hash_file(path: Path, opening: FileOpening) -> FileHead:
     head = opening.head
     hasher = FileHasher(head.path, head.media_type, chunk_size=head.chunk_size, file_key=opening.file_key)
     with storage_errors(path), path.open("rb") as file:
-        comparable = head.canonical is not None and canonical.is_candidate(
-            head.media_type, os.fstat(file.fileno()).st_size
-        )
-        kept: list[bytes] = []
         while chunk := file.read(head.chunk_size):
             hasher.add(chunk)
-            if comparable:
-                kept.append(chunk)
-    return hasher.finish(canonical=canonical.canonical_digest(head.media_type, b"".join(kept)) if comparable else None)
+    return finish_hash(hasher, path, expected=head)
+
+
+def finish_hash(hasher: FileHasher, path: Path, *, expected: FileHead) -> FileHead:
+    """Return the head of a hashed file; its content is only parsed if its bytes are not the expected ones.
+
+    Args:
+        hasher: Has seen the whole file.
+        path: The same file.
+        expected: What it should be.
+
+    Raises:
+        StorageFailed: The disk refuses.
+    """
+    head = hasher.finish()
+    if head.root == expected.root:
+        return expected
+    if expected.canonical is None or not canonical.is_candidate(head.media_type, head.size_bytes):
+        return head
+    found = canonical.canonical_digest(head.media_type, read_file(path, max_bytes=head.size_bytes))
+    return head if found is None else replace(head, canonical_form=found[0], canonical=found[1])

@@ -4,8 +4,10 @@ One `Receiver` serves one exchange. It decides on evidence before any data arriv
 acknowledges, opens it only in quarantine, and releases plaintext only for a `VerifiedPackage`.
 """
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import final
 
 import trio
@@ -309,6 +311,21 @@ class Receiver:
         )
         inbox = self._shared.settings.inbox / row.transfer_id.hex()
         return await trio.to_thread.run_sync(unsealer.release, verified, inbox)
+
+
+async def clean_up(context: Context) -> None:
+    """Delete what an earlier process left behind: quarantine, and chunks of transfers that have come to an end."""
+    directory = context.config.vault / INCOMING
+    await trio.to_thread.run_sync(lambda: shutil.rmtree(context.config.vault / QUARANTINE, ignore_errors=True))
+    for path in await trio.to_thread.run_sync(lambda: list(directory.glob("*.sealed"))):
+        row = await context.records.find_transfer(bytes.fromhex(path.stem))
+        if row is None or row.state in FINAL_STATES:
+            await trio.to_thread.run_sync(_delete_blob, path)
+
+
+def _delete_blob(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.with_suffix(".journal").unlink(missing_ok=True)
 
 
 def evidence_of(offer: Offer, receipts: tuple[bytes, ...] = ()) -> Evidence:

@@ -260,7 +260,8 @@ class _Material:
 
 async def _run(context: Context, material: _Material, *, progress: Callable[[Progress], None]) -> SentTransfer:
     row, card = material.row, material.card
-    port = _Sender(context, material, heads=tuple(await context.records.heads()))
+    kept = (await context.records.receipts(row.transfer_id)).get(Stage.CIPHER.value)
+    port = _Sender(context, material, heads=tuple(await context.records.heads()), cipher=kept)
     try:
         stream = await context.dial(card.body.addresses, TRANSFER_PROTOCOL)
         answer = await send_transfer(stream, port, progress=progress, deadlines=Deadlines())
@@ -297,7 +298,9 @@ async def _run(context: Context, material: _Material, *, progress: Callable[[Pro
 class _Sender:
     """The holder's side of one exchange (a `SenderPort`)."""
 
-    def __init__(self, context: Context, material: _Material, *, heads: tuple[bytes, ...]) -> None:
+    def __init__(
+        self, context: Context, material: _Material, *, heads: tuple[bytes, ...], cipher: ReceiptRow | None
+    ) -> None:
         self._context = context
         self._row = material.row
         self._opened = material.opened
@@ -308,7 +311,8 @@ class _Sender:
         self._offer = Offer.parse(material.row.offer)
         self._tree = merkle.RootBuilder()
         self._one_time_key = b""
-        self._cipher_receipt: Signed[Receipt] | None = None
+        # an earlier attempt may have brought it: the receiver then answers with its last word at once
+        self._cipher_receipt = envelope.verify(Receipt, cipher.envelope) if cipher else None
 
     def hello(self) -> Hello:
         """Open the exchange; who we are is only said to the right receiver, in the offer."""

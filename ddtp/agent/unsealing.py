@@ -11,8 +11,8 @@ from typing import final
 
 import trio
 
+from ddtp.agent.checking import finish_hash
 from ddtp.errors import ContentMismatch
-from ddtp.protocol import canonical
 from ddtp.protocol.chunks import ChunkCipher, SealHeader
 from ddtp.protocol.fingerprint import FileHasher
 from ddtp.protocol.layout import Layout, read_layout
@@ -78,8 +78,6 @@ class Unsealer:
     def _open_file(self, opening: FileOpening, layout: Layout, part: int) -> FileHead:
         head = opening.head
         hasher = FileHasher(head.path, head.media_type, chunk_size=head.chunk_size, file_key=opening.file_key)
-        comparable = head.canonical is not None and canonical.is_candidate(head.media_type, head.size_bytes)
-        kept: list[bytes] = []
         target = self._quarantine / FILES / head.path
         make_directory(target.parent)
         with storage_errors(target):
@@ -92,15 +90,11 @@ class Unsealer:
                 hasher.add(chunk)
                 with storage_errors(target):
                     write_all(descriptor, chunk)
-                if comparable:
-                    kept.append(chunk)
             with storage_errors(target):
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        return hasher.finish(
-            canonical=canonical.canonical_digest(head.media_type, b"".join(kept)) if comparable else None
-        )
+        return finish_hash(hasher, target, expected=head)
 
     def _read(self, offset: int, length: int) -> bytes:
         """Return content between two offsets; every chunk is authenticated before any of it is used."""

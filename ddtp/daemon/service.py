@@ -8,7 +8,6 @@ durable, and a holder's resume goes on where it ended.
 import json
 import logging
 import os
-import shutil
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -31,8 +30,9 @@ from ddtp.agent.context import (
 from ddtp.agent.facade import Agent, make_card, open_agent, own_ledger, wall_clock
 from ddtp.agent.judging import MAX_QUESTION_BYTES as MAX_VERIFY_BYTES
 from ddtp.agent.judging import Judge, answer_question, local_judge, remote_judge
-from ddtp.agent.receiving import QUARANTINE, Receiver, Reception
+from ddtp.agent.receiving import Receiver, Reception, clean_up
 from ddtp.agent.requesting import MAX_TEMPLATE_NAME_CHARACTERS, make_request, template_names
+from ddtp.chain.admission import AdmissionPolicy, policy_entry
 from ddtp.chain.ledger import Ledger
 from ddtp.chain.ledger_service import MAX_REQUEST_BYTES, LedgerService
 from ddtp.chain.witness import AttestRequest, attest
@@ -123,6 +123,12 @@ class Service:
             await rpc.answer(stream, handle, max_request_bytes=max_bytes, timeout_seconds=QUESTION_SECONDS)
 
         self._serve(protocol, handler)
+
+    async def log_policy(self) -> None:
+        """Make the admission policy the first entry of an empty log, so that readers know who may append what."""
+        if self._ledger is not None and (await self._ledger.head()).body.size == 0:
+            entry = policy_entry(AdmissionPolicy(), now=self._context.clock())
+            await self._ledger.append([entry.encode()])
 
     def _register_ledger(self) -> None:
         if self._ledger is None:
@@ -242,7 +248,6 @@ async def serve(config: Config, *, passphrase: str | None, ready: Callable[[Sign
         raise ConfigInvalid("expected a table [institution] for a service, found none")
     _backend.forbid_last_resort()
     with locked(config.home):
-        shutil.rmtree(config.vault / QUARANTINE, ignore_errors=True)
         async with AsyncExitStack() as stack:
             ledger = None
             if config.ledger_origin is not None:
@@ -252,7 +257,9 @@ async def serve(config: Config, *, passphrase: str | None, ready: Callable[[Sign
                 open_agent(config=config, passphrase=passphrase, listen=config.listen, ledger=ledger)
             )
             service = Service(agent, ledger)
+            await clean_up(agent.context)
             service.register()
+            await service.log_policy()
             card = service.card()
             await trio.to_thread.run_sync(_publish, config.home, card)
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
