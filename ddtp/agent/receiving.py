@@ -14,9 +14,9 @@ import trio
 
 from ddtp.agent.anchoring import anchor, configured_ledger
 from ddtp.agent.context import Context
+from ddtp.agent.exchange import KEY_RELEASE_INFO
 from ddtp.agent.judging import Judge
 from ddtp.agent.opening import transfer_context
-from ddtp.agent.sending import KEY_RELEASE_INFO
 from ddtp.agent.unsealing import Unsealer
 from ddtp.chain.proof import OfferAnchors
 from ddtp.chain.statement import EntryKind

@@ -5,45 +5,63 @@ the screen; `send` signs the grant for exactly that screen, anchors it, and runs
 again that was broken off: same transfer id, same sealed bytes, same grant.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import final
 
 import trio
 
 from ddtp.agent.anchoring import anchor, remote_ledger
 from ddtp.agent.context import CALL_TIMEOUT_SECONDS, REQUEST_PROTOCOL, TRANSFER_PROTOCOL, Context
+from ddtp.agent.exchange import HolderSide, Material
 from ddtp.agent.opening import OpenPackage, TransferContent, choose, open_package, transfer_context
 from ddtp.chain.proof import OfferAnchors
 from ddtp.chain.statement import EntryKind
 from ddtp.consent import screen
 from ddtp.consent.choice import Choice, make_choice
-from ddtp.consent.grant import Grant, build_grant, check_in_force
+from ddtp.consent.grant import Grant, build_grant
 from ddtp.consent.request import Request, parse_request
-from ddtp.errors import DdtpError, NotFound, PolicyRefused, ProtocolViolation
-from ddtp.identity.binding import check_binding, make_binding
+from ddtp.crypto import sm3
+from ddtp.errors import (
+    DdtpError,
+    DiskFull,
+    NotFound,
+    Overloaded,
+    PeerRefused,
+    PeerStalled,
+    PeerUnreachable,
+    PeerVanished,
+    PolicyRefused,
+    StorageFailed,
+)
 from ddtp.identity.document import Card, LogRef, parse_card
 from ddtp.identity.language import Language
-from ddtp.protocol import envelope, keywrap, merkle
-from ddtp.protocol.chunks import CONTENT_KEY_SIZE, SALT_SIZE, sealed_leaf
-from ddtp.protocol.envelope import SUITE, Signed
-from ddtp.protocol.messages import Accept, Finish, Hello, KeyOffer, KeyRelease, Offer, ReceiptMessage, Stage
+from ddtp.protocol import envelope
+from ddtp.protocol.chunks import CONTENT_KEY_SIZE, SALT_SIZE
+from ddtp.protocol.envelope import Signed
+from ddtp.protocol.messages import Offer, Stage
 from ddtp.protocol.openings import Disclosure, Openings
 from ddtp.protocol.package import Manifest
-from ddtp.store.records import Direction, ReceiptRow, TransferRow, TransferState
+from ddtp.store.records import Direction, PackageRow, ReceiptRow, TransferRow, TransferState
 from ddtp.transfer import rpc
 from ddtp.transfer.ports import Deadlines, Progress
 from ddtp.transfer.sender import send_transfer
-from ddtp.verify.receipt import Receipt, check_receipt
+from ddtp.verify.receipt import Receipt
 
 MAX_REQUEST_BYTES = 1 << 20
 """A signed request: a page of text per purpose is a few kilobytes."""
-BATCH_CHUNKS = 16
-"""Chunks sealed per call of a worker thread: 1 MiB, so that handing over costs nothing beside sealing."""
-KEY_RELEASE_INFO = b"ddtp.transfer.v1"
-"""HPKE info of a transfer's content key (spec/08 s.7)."""
+AFTERMATH_SECONDS = 20.0
+"""For writing down how an exchange ended, even while everything is being cancelled: one dial and two questions."""
+KEY_RELEASE_STAGE = "key-release"
+"""Under this name the released key and its anchor are kept when the receiver fell silent after it (spec/08 s.7)."""
+PASSING_REFUSALS = frozenset(
+    error.code for error in (DiskFull, StorageFailed, Overloaded, PeerUnreachable, PeerStalled)
+)
+"""Refusals that say "not now": the transfer can be resumed. Every other refusal is an answer to the offer."""
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,8 +234,13 @@ async def send(context: Context, prepared: PreparedTransfer, *, progress: Callab
             created=now,
             updated=now,
         )
+        # what a resume needs, wherever the package lies and whoever gave us the card
+        place = Path(await trio.Path(prepared.path).absolute())
+        package = PackageRow(row.package_id, place, opened.manifest.envelope, added=now)
+        await context.records.save_package(package)
+        await context.records.save_card(row.peer, prepared.card.envelope, now=now)
         await context.records.add_transfer(row)
-        return await _run(context, _Material(row, opened, content, prepared.card), progress=progress)
+        return await _run(context, Material(row, opened, content, prepared.card), progress=progress)
 
 
 async def resume(context: Context, transfer_id: bytes, *, progress: Callable[[Progress], None]) -> SentTransfer:
@@ -245,32 +268,20 @@ async def resume(context: Context, transfer_id: bytes, *, progress: Callable[[Pr
             content_key=row.secret,
             salt=offer.seal.salt,
         )
-        return await _run(context, _Material(row, opened, content, card), progress=progress)
+        return await _run(context, Material(row, opened, content, card), progress=progress)
 
 
-@dataclass(frozen=True, slots=True)
-class _Material:
-    """What one exchange is about."""
-
-    row: TransferRow
-    opened: OpenPackage
-    content: TransferContent
-    card: Signed[Card]
-
-
-async def _run(context: Context, material: _Material, *, progress: Callable[[Progress], None]) -> SentTransfer:
+async def _run(context: Context, material: Material, *, progress: Callable[[Progress], None]) -> SentTransfer:
     row, card = material.row, material.card
     kept = (await context.records.receipts(row.transfer_id)).get(Stage.CIPHER.value)
-    port = _Sender(context, material, heads=tuple(await context.records.heads()), cipher=kept)
+    port = HolderSide(context, material, heads=tuple(await context.records.heads()), cipher=kept)
     try:
         stream = await context.dial(card.body.addresses, TRANSFER_PROTOCOL)
         answer = await send_transfer(stream, port, progress=progress, deadlines=Deadlines())
         receipt = port.check(answer)
     except DdtpError as err:
-        with trio.CancelScope(shield=True):
-            await context.records.set_state(
-                row.transfer_id, TransferState.FAILED, now=context.clock(), reason=err.message[:500]
-            )
+        with trio.CancelScope(deadline=trio.current_time() + AFTERMATH_SECONDS, shield=True):
+            await _record_failure(context, material, port, err)
         raise
     verified = answer.stage is Stage.VERIFIED
     await context.records.save_receipt(row.transfer_id, ReceiptRow(answer.stage.value, receipt.envelope, anchor=None))
@@ -294,120 +305,27 @@ async def _run(context: Context, material: _Material, *, progress: Callable[[Pro
     )
 
 
-@final
-class _Sender:
-    """The holder's side of one exchange (a `SenderPort`)."""
-
-    def __init__(
-        self, context: Context, material: _Material, *, heads: tuple[bytes, ...], cipher: ReceiptRow | None
-    ) -> None:
-        self._context = context
-        self._row = material.row
-        self._opened = material.opened
-        self._content = material.content
-        self._card = material.card
-        self._heads = heads
-        self._nonce = context.random_bytes(32)
-        self._offer = Offer.parse(material.row.offer)
-        self._tree = merkle.RootBuilder()
-        self._one_time_key = b""
-        # an earlier attempt may have brought it: the receiver then answers with its last word at once
-        self._cipher_receipt = envelope.verify(Receipt, cipher.envelope) if cipher else None
-
-    def hello(self) -> Hello:
-        """Open the exchange; who we are is only said to the right receiver, in the offer."""
-        return Hello(suites=(SUITE,), nonce=self._nonce, heads=self._heads)
-
-    async def offer(self, hello: Hello, remote_peer_id: str) -> Offer:
-        """Make sure that the receiver is the one on the card, then say who we are and what we bring."""
-        if hello.suites != (SUITE,):
-            raise ProtocolViolation(f"expected the suite {SUITE}, found {hello.suites}")
-        if hello.binding is None:
-            raise ProtocolViolation("expected the receiver to prove who it is, found no binding")
-        now = self._context.clock()
-        check_binding(
-            hello.binding,
-            self._card.body.did,
-            peer_id=self._context.peer_id,
-            remote_peer_id=remote_peer_id,
-            nonce=self._nonce,
-            now=now,
-        )
-        binding = make_binding(
-            self._opened.holder,
-            self._context.peer_id,
-            remote_peer_id=remote_peer_id,
-            nonce=hello.nonce,
-            now=now,
-        )
-        return replace(self._offer, binding=binding.envelope)
-
-    async def chunks(self, accept: Accept) -> AsyncGenerator[tuple[int, bytes | None], None]:
-        """Seal all chunks in order; those that the receiver holds are hashed only."""
-        key_offer = envelope.verify(KeyOffer, accept.key_offer, signer=self._card.signer)
-        if key_offer.body.transfer_id != self._row.transfer_id or key_offer.body.expires <= self._context.clock():
-            raise ProtocolViolation("expected a fresh one-time key for this transfer, found another one")
-        self._one_time_key = key_offer.body.one_time_key
-        held = [range(part.start, part.stop) for part in accept.have]
-        for start in range(0, self._content.chunk_count, BATCH_CHUNKS):
-            indexes = range(start, min(start + BATCH_CHUNKS, self._content.chunk_count))
-            for index, sealed in await trio.to_thread.run_sync(self._seal, indexes):
-                yield index, None if any(index in part for part in held) else sealed
-
-    def _seal(self, indexes: Sequence[int]) -> list[tuple[int, bytes]]:
-        sealed = [(index, self._content.sealed(index)) for index in indexes]
-        for index, chunk in sealed:
-            self._tree.add(sealed_leaf(index, chunk))
-        return sealed
-
-    async def finish(self) -> Finish:
-        """Close the content with the root over its sealed chunks."""
-        return Finish(
-            transfer_id=self._row.transfer_id,
-            chunk_count=self._content.chunk_count,
-            ciphertext_root=self._tree.root(),
-        )
-
-    async def release_key(self, receipt: ReceiptMessage) -> KeyRelease:
-        """Check that the receiver has signed for the ciphertext, keep that, and only then hand over the key."""
-        signed = self._check(receipt, previous=None)
-        if receipt.stage is not Stage.CIPHER or signed.body.ciphertext_root != self._tree.root():
-            raise ProtocolViolation("expected a receipt for the ciphertext that was sent, found another one")
-        self._cipher_receipt = signed
-        await self._context.records.save_receipt(
-            self._row.transfer_id, ReceiptRow(receipt.stage.value, signed.envelope, anchor=None)
-        )
-        grant = envelope.verify(Grant, self._offer.grant)
-        check_in_force(grant.body, now=self._context.clock())
-        assert self._row.secret is not None, "a transfer that runs has its key"
-        # From here on the receiver can read; a crash before the next receipt leaves the state "keyed".
-        await self._context.records.set_state(self._row.transfer_id, TransferState.KEYED, now=self._context.clock())
-        wrapped = keywrap.wrap(
-            self._row.secret,
-            recipient=self._one_time_key,
-            info=KEY_RELEASE_INFO,
-            aad=grant.digest + signed.digest,
-            random_bytes=self._context.random_bytes,
-        )
-        return KeyRelease(transfer_id=self._row.transfer_id, wrapped_key=wrapped)
-
-    def check(self, answer: ReceiptMessage) -> Signed[Receipt]:
-        """Check the last receipt of the exchange."""
-        return self._check(answer, previous=self._cipher_receipt)
-
-    def _check(self, message: ReceiptMessage, *, previous: Signed[Receipt] | None) -> Signed[Receipt]:
-        grant = envelope.verify(Grant, self._offer.grant)
-        receipt = check_receipt(
-            message.receipt,
-            receiver=self._card.body.did,
-            grant=grant.digest,
-            package_root=self._opened.manifest.body.root,
-            transfer_id=self._row.transfer_id,
-            previous=previous,
-        )
-        if receipt.body.stage.value != message.stage.value:
-            raise ProtocolViolation("expected a receipt of the stage that the message names")
-        return receipt
+async def _record_failure(context: Context, material: Material, port: HolderSide, error: DdtpError) -> None:
+    """Keep why an exchange ended early, and put on the ledger that the key was released if the receiver fell silent."""
+    transfer_id = material.row.transfer_id
+    declined = isinstance(error, PeerRefused) and error.reason_code not in PASSING_REFUSALS
+    await context.records.set_state(
+        transfer_id,
+        TransferState.DECLINED if declined else TransferState.FAILED,
+        now=context.clock(),
+        reason=error.message[:500],
+        forget_secret=declined,
+    )
+    if port.released is None or not isinstance(error, PeerStalled | PeerVanished):
+        return
+    release = port.released.encode()
+    try:
+        async with remote_ledger(context, _log(material.card.body)) as ledger:
+            proof = await anchor(context, ledger, kind=EntryKind.KEY_RELEASE, subject=sm3.digest(release))
+    except DdtpError as err:
+        _logger.warning("the key release could not be anchored", extra={"code": err.code})
+        return
+    await context.records.save_receipt(transfer_id, ReceiptRow(KEY_RELEASE_STAGE, release, anchor=proof.encode()))
 
 
 def _grant(context: Context, prepared: PreparedTransfer, opened: OpenPackage) -> Signed[Grant]:

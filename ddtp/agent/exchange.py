@@ -1,0 +1,157 @@
+"""The holder's side of one exchange (spec/08): what is said and checked, message by message.
+
+Who we are is said only to the institution on the card; the key is released only for a signed receipt of the ciphertext
+under a consent that is still in force.
+"""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, replace
+from typing import final
+
+import trio
+
+from ddtp.agent.context import Context
+from ddtp.agent.opening import OpenPackage, TransferContent
+from ddtp.consent.grant import Grant, check_in_force
+from ddtp.errors import ProtocolViolation
+from ddtp.identity.binding import check_binding, make_binding
+from ddtp.identity.document import Card
+from ddtp.protocol import envelope, keywrap, merkle
+from ddtp.protocol.chunks import sealed_leaf
+from ddtp.protocol.envelope import SUITE, Signed
+from ddtp.protocol.messages import Accept, Finish, Hello, KeyOffer, KeyRelease, Offer, ReceiptMessage, Stage
+from ddtp.store.records import ReceiptRow, TransferRow, TransferState
+from ddtp.verify.receipt import Receipt, check_receipt
+
+BATCH_CHUNKS = 16
+"""Chunks sealed per call of a worker thread: 1 MiB, so that handing over costs nothing beside sealing."""
+KEY_RELEASE_INFO = b"ddtp.transfer.v1"
+"""HPKE info of a transfer's content key (spec/08 s.7)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What one exchange is about."""
+
+    row: TransferRow
+    opened: OpenPackage
+    content: TransferContent
+    card: Signed[Card]
+
+
+@final
+class HolderSide:
+    """The holder's side of one exchange (a `SenderPort`)."""
+
+    def __init__(
+        self, context: Context, material: Material, *, heads: tuple[bytes, ...], cipher: ReceiptRow | None
+    ) -> None:
+        self._context = context
+        self._row = material.row
+        self._opened = material.opened
+        self._content = material.content
+        self._card = material.card
+        self._heads = heads
+        self._nonce = context.random_bytes(32)
+        self._offer = Offer.parse(material.row.offer)
+        self._tree = merkle.RootBuilder()
+        self._one_time_key = b""
+        self.released: KeyRelease | None = None
+        # an earlier attempt may have brought it: the receiver then answers with its last word at once
+        self._cipher_receipt = envelope.verify(Receipt, cipher.envelope) if cipher else None
+
+    def hello(self) -> Hello:
+        """Open the exchange; who we are is only said to the right receiver, in the offer."""
+        return Hello(suites=(SUITE,), nonce=self._nonce, heads=self._heads)
+
+    async def offer(self, hello: Hello, remote_peer_id: str) -> Offer:
+        """Make sure that the receiver is the one on the card, then say who we are and what we bring."""
+        if hello.suites != (SUITE,):
+            raise ProtocolViolation(f"expected the suite {SUITE}, found {hello.suites}")
+        if hello.binding is None:
+            raise ProtocolViolation("expected the receiver to prove who it is, found no binding")
+        now = self._context.clock()
+        check_binding(
+            hello.binding,
+            self._card.body.did,
+            peer_id=self._context.peer_id,
+            remote_peer_id=remote_peer_id,
+            nonce=self._nonce,
+            now=now,
+        )
+        binding = make_binding(
+            self._opened.holder,
+            self._context.peer_id,
+            remote_peer_id=remote_peer_id,
+            nonce=hello.nonce,
+            now=now,
+        )
+        return replace(self._offer, binding=binding.envelope)
+
+    async def chunks(self, accept: Accept) -> AsyncGenerator[tuple[int, bytes | None], None]:
+        """Seal all chunks in order; those that the receiver holds are hashed only."""
+        key_offer = envelope.verify(KeyOffer, accept.key_offer, signer=self._card.signer)
+        if key_offer.body.transfer_id != self._row.transfer_id or key_offer.body.expires <= self._context.clock():
+            raise ProtocolViolation("expected a fresh one-time key for this transfer, found another one")
+        self._one_time_key = key_offer.body.one_time_key
+        held = [range(part.start, part.stop) for part in accept.have]
+        for start in range(0, self._content.chunk_count, BATCH_CHUNKS):
+            indexes = range(start, min(start + BATCH_CHUNKS, self._content.chunk_count))
+            for index, sealed in await trio.to_thread.run_sync(self._seal, indexes):
+                yield index, None if any(index in part for part in held) else sealed
+
+    def _seal(self, indexes: Sequence[int]) -> list[tuple[int, bytes]]:
+        sealed = [(index, self._content.sealed(index)) for index in indexes]
+        for index, chunk in sealed:
+            self._tree.add(sealed_leaf(index, chunk))
+        return sealed
+
+    async def finish(self) -> Finish:
+        """Close the content with the root over its sealed chunks."""
+        return Finish(
+            transfer_id=self._row.transfer_id,
+            chunk_count=self._content.chunk_count,
+            ciphertext_root=self._tree.root(),
+        )
+
+    async def release_key(self, receipt: ReceiptMessage) -> KeyRelease:
+        """Check that the receiver has signed for the ciphertext, keep that, and only then hand over the key."""
+        signed = self._check(receipt, previous=None)
+        if receipt.stage is not Stage.CIPHER or signed.body.ciphertext_root != self._tree.root():
+            raise ProtocolViolation("expected a receipt for the ciphertext that was sent, found another one")
+        self._cipher_receipt = signed
+        await self._context.records.save_receipt(
+            self._row.transfer_id, ReceiptRow(receipt.stage.value, signed.envelope, anchor=None)
+        )
+        grant = envelope.verify(Grant, self._offer.grant)
+        check_in_force(grant.body, now=self._context.clock())
+        assert self._row.secret is not None, "a transfer that runs has its key"
+        # From here on the receiver can read; a crash before the next receipt leaves the state "keyed".
+        await self._context.records.set_state(self._row.transfer_id, TransferState.KEYED, now=self._context.clock())
+        wrapped = keywrap.wrap(
+            self._row.secret,
+            recipient=self._one_time_key,
+            info=KEY_RELEASE_INFO,
+            aad=grant.digest + signed.digest,
+            random_bytes=self._context.random_bytes,
+        )
+        self.released = KeyRelease(transfer_id=self._row.transfer_id, wrapped_key=wrapped)
+        return self.released
+
+    def check(self, answer: ReceiptMessage) -> Signed[Receipt]:
+        """Check the last receipt of the exchange."""
+        return self._check(answer, previous=self._cipher_receipt)
+
+    def _check(self, message: ReceiptMessage, *, previous: Signed[Receipt] | None) -> Signed[Receipt]:
+        grant = envelope.verify(Grant, self._offer.grant)
+        receipt = check_receipt(
+            message.receipt,
+            receiver=self._card.body.did,
+            grant=grant.digest,
+            package_root=self._opened.manifest.body.root,
+            transfer_id=self._row.transfer_id,
+            previous=previous,
+        )
+        if receipt.body.stage.value != message.stage.value:
+            raise ProtocolViolation("expected a receipt of the stage that the message names")
+        return receipt
