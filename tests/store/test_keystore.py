@@ -94,6 +94,20 @@ def test_identity_is_never_replaced(home: Path) -> None:
     assert names(home) == [KEY_FILE]
 
 
+def test_identity_that_is_made_meanwhile_stays(home: Path) -> None:
+    """Of two that are made at the same time, the first to be written stays."""
+
+    def random_bytes(count: int) -> bytes:
+        if not has_identity(home):
+            create(home)
+        return os.urandom(count)
+
+    with pytest.raises(StorageFailed, match="file exists"):
+        create_identity(home, Seed(bytes(32)), passphrase="later", random_bytes=random_bytes)
+    assert load_identity(home, passphrase=None).raw == SEED.raw
+    assert names(home) == [KEY_FILE]
+
+
 def test_missing_identity(home: Path) -> None:
     """Without an identity the next step is named."""
     for attempt in (lambda: load_identity(home, passphrase=None), lambda: needs_passphrase(home)):
