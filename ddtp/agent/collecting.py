@@ -1,4 +1,4 @@
-"""Use case: a person collects the packages that an issuer holds ready for them (spec/14 s.6).
+"""Use case: a person collects the packages that an issuer holds ready for them (spec/15 s.4).
 
 The issuer keeps finished package files in a folder. Whoever proves to be the holder that a package is made out to gets
 it; the content is sealed to the holder's key anyway. Questions and answers are one record each way.

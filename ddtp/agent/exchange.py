@@ -26,7 +26,7 @@ from ddtp.verify.receipt import Receipt, check_receipt
 BATCH_CHUNKS = 16
 """Chunks sealed per call of a worker thread: 1 MiB, so that handing over costs nothing beside sealing."""
 KEY_RELEASE_INFO = b"ddtp.transfer.v1"
-"""HPKE info of a transfer's content key (spec/08 s.7)."""
+"""HPKE info of a transfer's content key (spec/07 s.5)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,7 +190,7 @@ class Receiver:
         assert self._cipher is not None, "a key follows a cipher receipt"
         now = self._context.clock()
         try:
-            # consent is checked again before the key is used: it may have ended meanwhile (spec/06 s.5)
+            # consent is checked again before the key is used: it may have ended meanwhile (spec/06 s.6)
             verified = await self._shared.judge(evidence_of(self._offer), now=now)
             package = await self._open(verified, release)
             receipt = verified_receipt(package, cipher=self._cipher, at=self._context.clock())

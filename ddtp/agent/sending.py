@@ -55,7 +55,7 @@ MAX_REQUEST_BYTES = 1 << 20
 AFTERMATH_SECONDS = 20.0
 """For writing down how an exchange ended, even while everything is being cancelled: one dial and two questions."""
 KEY_RELEASE_STAGE = "key-release"
-"""Under this name the released key and its anchor are kept when the receiver fell silent after it (spec/08 s.7)."""
+"""Under this name the released key and its anchor are kept when the receiver fell silent after it (spec/08 s.5)."""
 PASSING_REFUSALS = frozenset(
     error.code for error in (DiskFull, StorageFailed, Overloaded, PeerUnreachable, PeerStalled)
 )

@@ -1,4 +1,4 @@
-"""Sealed chunks as they arrive, durable before they are acknowledged (spec/07 s.6).
+"""Sealed chunks as they arrive, durable before they are acknowledged (spec/07 s.4).
 
 A blob is two files: `<name>.sealed`, the sealed chunks one after the other, and `<name>.journal`, the hash of each
 sealed chunk that is safely on the disk. The journal is written after the data is synced, so its length says exactly how

@@ -1,4 +1,4 @@
-"""The home directory of one identity: its key file, its modes, its lock (spec/05 s.6).
+"""The home directory of one identity: its key file, its modes, its lock (spec/05 s.4).
 
 It is made for this user only. The key file holds the sealed seed of every key; it is never overwritten.
 """

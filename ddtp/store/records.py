@@ -31,7 +31,7 @@ class Direction(Enum):
 
 
 class TransferState(Enum):
-    """How far a transfer is, as each side remembers it (spec/08 s.3)."""
+    """How far a transfer is, as each side remembers it (spec/08 s.4)."""
 
     OFFERED = "offered"
     RECEIVED = "received"
