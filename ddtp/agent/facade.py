@@ -1,5 +1,6 @@
 """`Agent`: all use cases of one home, on trio. Only here the real clock and the real randomness are chosen."""
 
+import json
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -19,15 +20,15 @@ from ddtp.agent.sending import PreparedTransfer, SentTransfer
 from ddtp.chain.ledger import Ledger
 from ddtp.chain.sqlite_ledger import open_sqlite_ledger
 from ddtp.config import Config, load_config
-from ddtp.errors import ConfigInvalid
+from ddtp.errors import AlreadyRunning, ConfigInvalid
 from ddtp.identity.document import Card, HolderAddress, LogRef, parse_card
 from ddtp.identity.keys import SELF, PrivateKey, Seed
 from ddtp.identity.language import Language
 from ddtp.protocol import envelope
 from ddtp.protocol.envelope import Signed
 from ddtp.protocol.leaves import Field
-from ddtp.store.durable import make_directory
-from ddtp.store.keystore import load_identity
+from ddtp.store.durable import make_directory, read_file
+from ddtp.store.keystore import load_identity, locked
 from ddtp.store.packages import PACKAGE_SUFFIX
 from ddtp.store.records import Direction, PackageRow, Records, TransferRow, open_records
 from ddtp.transfer.host import Host, open_host
@@ -35,6 +36,9 @@ from ddtp.transfer.ports import Progress
 from ddtp.transfer.stream import FlowStream
 
 LEDGER_FILE = "ledger.db"
+SERVICE_STATE_FILE = "daemon.json"
+"""Written by the service while it runs: process id, DID and addresses."""
+MAX_STATE_BYTES = 64 << 10
 PACKAGES = "packages"
 
 SELF_VALID_SECONDS = 90 * 86400
@@ -60,10 +64,18 @@ class Agent:
         return self.context.records
 
     def ledger(self) -> AbstractAsyncContextManager[Ledger]:
-        """Open the ledger that this home anchors on: a remote one by its card, else its own."""
-        if self.context.config.ledger is None and self.context.own_ledger is None:
-            return own_ledger(self.context.config, self.context.seed, clock=self.context.clock)
-        return anchoring.configured_ledger(self.context)
+        """Open the ledger that this home anchors on: a remote one by its card, else its own.
+
+        The own log belongs to the service of this home while that runs; then the service is asked.
+        """
+        context = self.context
+        if context.config.ledger is not None or context.own_ledger is not None:
+            return anchoring.configured_ledger(context)
+        origin, addresses = context.config.ledger_origin, service_addresses(context.config.home)
+        if origin is not None and addresses:
+            log = LogRef(origin=origin, public_key=context.seed.log_key().public_key, addresses=addresses)
+            return anchoring.remote_ledger(context, log)
+        return own_ledger(context.config, context.seed, clock=context.clock)
 
     async def issue(self, draft: Draft, *, tick: Callable[[int], None] = lambda _count: None) -> IssuedPackage:
         """Issue a package to a person; see `issuing.issue`."""
@@ -234,6 +246,16 @@ def own_ledger(config: Config, seed: Seed, *, clock: Callable[[], int]) -> Abstr
     return open_sqlite_ledger(
         make_directory(config.home) / LEDGER_FILE, origin=config.ledger_origin, signer=seed.log_key(), clock=clock
     )
+
+
+def service_addresses(home: Path) -> tuple[str, ...]:
+    """Return where the service of a home answers; nothing if it does not run."""
+    try:
+        with locked(home):
+            return ()
+    except AlreadyRunning:
+        state = json.loads(read_file(home / SERVICE_STATE_FILE, max_bytes=MAX_STATE_BYTES))
+        return tuple(state["addresses"])
 
 
 def wall_clock() -> int:

@@ -1,4 +1,4 @@
-"""Use case: who judges evidence for a receiver (spec/10 s.6, spec/15 s.2): this process, or a verifier that never sees payload."""
+"""Use case: who judges evidence for a receiver: this process, or a verifier elsewhere (spec/10 s.6, spec/15 s.2)."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Protocol

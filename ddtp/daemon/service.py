@@ -27,7 +27,7 @@ from ddtp.agent.context import (
     VERIFY_PROTOCOL,
     WITNESS_PROTOCOL,
 )
-from ddtp.agent.facade import Agent, make_card, open_agent, own_ledger, wall_clock
+from ddtp.agent.facade import SERVICE_STATE_FILE, Agent, make_card, open_agent, own_ledger, wall_clock
 from ddtp.agent.judging import MAX_QUESTION_BYTES as MAX_VERIFY_BYTES
 from ddtp.agent.judging import Judge, answer_question, local_judge, remote_judge
 from ddtp.agent.receiving import Receiver, Reception, clean_up
@@ -50,7 +50,6 @@ from ddtp.transfer.receiver import receive_transfer
 from ddtp.transfer.stream import FlowStream
 
 CARD_FILE = "card.ddtp-card"
-STATE_FILE = "daemon.json"
 CARD_VALID_SECONDS = 400 * 86400
 """A little over a year, so that a yearly change of cards never leaves a gap."""
 QUESTION_SECONDS = 60.0
@@ -270,11 +269,11 @@ async def serve(config: Config, *, passphrase: str | None, ready: Callable[[Sign
                     break
                 if not await service.drain():
                     _log.warning("transfers in flight were cut off; they can be resumed")
-        (config.home / STATE_FILE).unlink(missing_ok=True)
+        (config.home / SERVICE_STATE_FILE).unlink(missing_ok=True)
     _log.info("stopped")
 
 
 def _publish(home: Path, card: Signed[Card]) -> None:
     write_file(home / CARD_FILE, encode_card_text(card).encode())
     state = {"pid": os.getpid(), "addresses": list(card.body.addresses), "did": card.body.did}
-    write_file(home / STATE_FILE, json.dumps(state).encode())
+    write_file(home / SERVICE_STATE_FILE, json.dumps(state).encode())
