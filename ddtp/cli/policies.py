@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 POLICY_FILE: Final = "policy.toml"
 
-_FIRST_LINES: Final = '# Whom this home trusts when it verifies (spec/10 s.2).\nattestation = "either"\n'
+_FIRST_LINES: Final = '# Whom this home trusts when it verifies (spec/10 s.2).\nattestation = "issuer"\n'
 
 
 def find_policy(config: "Config", given: Path | None) -> "TrustPolicy":
