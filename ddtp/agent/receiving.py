@@ -4,6 +4,7 @@ One `Receiver` serves one exchange. It decides on evidence before any data arriv
 acknowledges, opens it only in quarantine, and releases plaintext only for a `VerifiedPackage`.
 """
 
+import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ from ddtp.errors import (
     PolicyRefused,
     ProtocolViolation,
     SignatureInvalid,
+    StoreDamaged,
     VerificationFailed,
 )
 from ddtp.identity.binding import check_binding, make_binding
@@ -39,6 +41,7 @@ from ddtp.protocol import envelope, keywrap
 from ddtp.protocol.chunks import ChunkCipher, sealed_bytes
 from ddtp.protocol.envelope import SUITE, Signed
 from ddtp.protocol.messages import (
+    MAX_HEADS,
     Accept,
     ChunkRange,
     Decline,
@@ -61,6 +64,8 @@ KEY_OFFER_SECONDS = 24 * 3600
 
 INCOMING = "incoming"
 QUARANTINE = "quarantine"
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +112,7 @@ class Receiver:
             nonce=hello.nonce,
             now=self._context.clock(),
         )
-        heads = tuple(await self._context.records.heads())
+        heads = tuple(await self._context.records.heads())[:MAX_HEADS]
         return Hello(suites=(SUITE,), nonce=self._nonce, binding=binding.envelope, heads=heads)
 
     async def admit(self, offer: Offer, remote_peer_id: str) -> Accept | Decline | ReceiptMessage:
@@ -270,10 +275,17 @@ class Receiver:
 
     def _open_blob(self, offer: Offer) -> SealedBlob:
         directory = self._context.config.vault / INCOMING
-        used = sum(path.stat().st_size for path in directory.glob("*.sealed")) if directory.is_dir() else 0
-        if used + sealed_bytes(offer.seal) > self._shared.settings.max_incoming_bytes:
+        name = offer.transfer_id.hex()
+        others = sum(path.stat().st_size for path in directory.glob("*.sealed") if path.stem != name)
+        if others + sealed_bytes(offer.seal) > self._shared.settings.max_incoming_bytes:
             raise Overloaded("expected room for unfinished transfers, found none")
-        return SealedBlob(directory, offer.transfer_id.hex(), header=offer.seal)
+        try:
+            return SealedBlob(directory, name, header=offer.seal)
+        except StoreDamaged:
+            # our disk lost what we had acknowledged; the holder still has it and sends everything again
+            _logger.warning("stored chunks are damaged and asked for again", extra={"transfer": name})
+            _delete_blob(directory / f"{name}.sealed")
+            return SealedBlob(directory, name, header=offer.seal)
 
     def _discard_blob(self) -> None:
         if self._blob is not None:

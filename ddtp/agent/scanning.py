@@ -6,14 +6,15 @@ Blocking; called in worker threads.
 import mimetypes
 import os
 import stat
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ddtp.errors import NotFound, SourceChanged, UsageError
-from ddtp.protocol.paths import check_path
-from ddtp.store.durable import storage_errors
+from ddtp.errors import DecodeError, SourceChanged, UsageError
+from ddtp.protocol.paths import check_distinct, check_path
+from ddtp.store.durable import storage_errors, translate
 
 MAX_FILES = 50_000
 """Files in one package: their heads fit the 64 MiB bound of openings (spec/03 s.4) with room."""
@@ -43,41 +44,62 @@ def scan(paths: Sequence[Path]) -> tuple[SourceFile, ...]:
 
     Raises:
         NotFound: A path does not exist.
-        UsageError: Two files would have the same name, or there are too many, or one is no regular file.
-        DecodeError: A name cannot stand in a package (spec/03 s.2).
+        UsageError: Two files would have the same name, or there are too many, or one is no regular file, or its name
+            cannot stand in a package (spec/03 s.2).
+        StorageFailed: A folder cannot be read.
     """
     found: dict[str, SourceFile] = {}
     for path in paths:
-        if not path.exists():
-            raise NotFound(f"expected a file or folder at {path}, found none")
         for location, name in _walk(path):
-            if name.casefold() in found:
-                raise UsageError(f"expected different names, found {name!r} twice")
-            found[name.casefold()] = _source(location, name)
+            source = _source(location, name)
+            if source.path.casefold() in found:
+                raise UsageError(f"expected different names, found {source.path!r} twice")
+            found[source.path.casefold()] = source
             if len(found) > MAX_FILES:
                 raise UsageError(f"expected at most {MAX_FILES} files, found more", hint="send folders one by one")
-    return tuple(sorted(found.values(), key=lambda source: source.path.encode()))
+    sources = tuple(sorted(found.values(), key=lambda source: source.path.encode()))
+    try:
+        check_distinct(source.path for source in sources)
+    except DecodeError as err:
+        raise UsageError(err.message, hint="rename one of them") from err
+    return sources
 
 
 def _walk(path: Path) -> Iterator[tuple[Path, str]]:
     top = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow the links that we refuse
-    if not top.is_dir():
+    with storage_errors(path):
+        status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode):
         yield path, top.name
         return
-    for folder, folders, files in os.walk(top):
+    for folder, folders, files in os.walk(top, onerror=_refuse):
         folders.sort()
-        for name in files:
+        # walk() lists links to folders among the folders, and passes them by
+        for name in files + [name for name in folders if (Path(folder) / name).is_symlink()]:
             location = Path(folder) / name
             yield location, str(PurePosixPath(top.name, location.relative_to(top)))
 
 
+def _refuse(error: OSError) -> None:
+    """Stop at a folder that cannot be read; walk() would leave out what is in it."""
+    raise translate(error, Path(error.filename)) from error
+
+
 def _source(location: Path, name: str) -> SourceFile:
-    check_path(name)
+    # some systems keep names decomposed; in a package they are composed (spec/01 s.4)
+    name = unicodedata.normalize("NFC", name)
+    try:
+        check_path(name)
+    except DecodeError as err:
+        raise UsageError(f"{err.message}: {str(location)!r}", hint="rename it") from err
     with storage_errors(location):
         status = location.lstat()
     if not stat.S_ISREG(status.st_mode):
         raise UsageError(f"expected a regular file at {location}, found a link or device")
-    media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    media_type, encoding = mimetypes.guess_type(name)
+    if media_type is None or encoding is not None:
+        # what is compressed is not of the type that its inner ending tells
+        media_type = "application/octet-stream"
     return SourceFile(location, name, media_type, status.st_size, status.st_mtime_ns)
 
 
@@ -90,7 +112,8 @@ def reading(source: SourceFile) -> Iterator[int]:
         StorageFailed: The disk refuses.
     """
     with storage_errors(source.location):
-        descriptor = os.open(source.location, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # a pipe in its place would keep a blocking open waiting for its writer
+        descriptor = os.open(source.location, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         _check_unchanged(source, descriptor)
         yield descriptor

@@ -41,7 +41,7 @@ from ddtp.identity.language import Language
 from ddtp.protocol import envelope
 from ddtp.protocol.chunks import CONTENT_KEY_SIZE, SALT_SIZE
 from ddtp.protocol.envelope import Signed
-from ddtp.protocol.messages import Offer, Stage
+from ddtp.protocol.messages import MAX_HEADS, Offer, Stage
 from ddtp.protocol.openings import Disclosure, Openings
 from ddtp.protocol.package import Manifest
 from ddtp.store.records import Direction, PackageRow, ReceiptRow, TransferRow, TransferState
@@ -274,7 +274,7 @@ async def resume(context: Context, transfer_id: bytes, *, progress: Callable[[Pr
 async def _run(context: Context, material: Material, *, progress: Callable[[Progress], None]) -> SentTransfer:
     row, card = material.row, material.card
     kept = (await context.records.receipts(row.transfer_id)).get(Stage.CIPHER.value)
-    port = HolderSide(context, material, heads=tuple(await context.records.heads()), cipher=kept)
+    port = HolderSide(context, material, heads=tuple(await context.records.heads())[:MAX_HEADS], cipher=kept)
     try:
         stream = await context.dial(card.body.addresses, TRANSFER_PROTOCOL)
         answer = await send_transfer(stream, port, progress=progress, deadlines=Deadlines())

@@ -1,14 +1,16 @@
 """Scanning: every file that a person names, under a name that may travel, and nothing that is no file."""
 
+import errno
 import os
 import socket
+import unicodedata
 from pathlib import Path
 
 import pytest
 
 from ddtp.agent import scanning
 from ddtp.agent.scanning import SourceFile, read_exactly, reading, scan
-from ddtp.errors import DecodeError, NotFound, SourceChanged, StorageFailed, UsageError
+from ddtp.errors import DdtpError, NotFound, SourceChanged, StorageFailed, UsageError
 
 
 def put(path: Path, content: bytes = b"content") -> Path:
@@ -31,6 +33,7 @@ def test_file_is_found_under_its_own_name(tmp_path: Path) -> None:
     ("name", "media_type"),
     [
         ("a.csv", "text/csv"),
+        ("a.csv.gz", "application/octet-stream"),
         ("a.PDF", "application/pdf"),
         ("a.jpg", "image/jpeg"),
         ("a", "application/octet-stream"),
@@ -72,9 +75,12 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     """A name that leads to nothing is not found, even beside one that does."""
     put(tmp_path / "a.txt")
     (tmp_path / "dead").symlink_to("nowhere")
-    for name in ("no", "dead", "a.txt/below"):
-        with pytest.raises(NotFound):
-            scan([tmp_path / "a.txt", tmp_path / name])
+    with pytest.raises(NotFound):
+        scan([tmp_path / "a.txt", tmp_path / "no"])
+    with pytest.raises(StorageFailed):
+        scan([tmp_path / "a.txt" / "below"])
+    with pytest.raises(UsageError, match="link"):
+        scan([tmp_path / "dead"])
 
 
 def test_link_to_a_file_is_refused(tmp_path: Path) -> None:
@@ -83,6 +89,16 @@ def test_link_to_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "link.txt").symlink_to(tmp_path / "a.txt")
     for named in (tmp_path / "folder" / "link.txt", tmp_path / "folder"):
+        with pytest.raises(UsageError, match="link"):
+            scan([named])
+
+
+def test_link_to_a_folder_is_refused(tmp_path: Path) -> None:
+    """A link to a folder is refused, named or found; leaving out what it leads to would be silent."""
+    put(tmp_path / "real" / "a.txt")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "link").symlink_to(tmp_path / "real")
+    for named in (tmp_path / "folder" / "link", tmp_path / "folder"):
         with pytest.raises(UsageError, match="link"):
             scan([named])
 
@@ -118,13 +134,52 @@ def test_names_that_may_not_travel_are_refused(tmp_path: Path, name: str) -> Non
     """A name that some system reads in another way is refused before anything is packed."""
     put(tmp_path / "folder" / name)
     for named in (tmp_path / "folder", tmp_path / "folder" / name):
-        with pytest.raises(DecodeError):
+        with pytest.raises(UsageError):
             scan([named])
+
+
+def test_decomposed_names_are_composed(tmp_path: Path) -> None:
+    """A name that the system keeps decomposed, as Korean names on a Mac are, travels composed; two that meet clash."""
+    decomposed, composed = unicodedata.normalize("NFD", "\ud55c\uad6d.txt"), "\ud55c\uad6d.txt"
+    put(tmp_path / "a" / decomposed)
+    assert paths(tmp_path / "a") == [f"a/{composed}"]
+    put(tmp_path / "a" / composed)
+    with pytest.raises(UsageError, match="twice"):
+        scan([tmp_path / "a"])
+
+
+def test_file_and_folder_of_one_name_are_refused(tmp_path: Path) -> None:
+    """A name cannot be a file and a folder at once, in any case."""
+    put(tmp_path / "one" / "a")
+    put(tmp_path / "two" / "A" / "b")
+    with pytest.raises(UsageError, match="below"):
+        scan([tmp_path / "one" / "a", tmp_path / "two" / "A"])
+
+
+def test_name_that_the_system_refuses(tmp_path: Path) -> None:
+    """A name that is too long for the system is an error of ours."""
+    with pytest.raises(DdtpError):
+        scan([tmp_path / ("n" * 300)])
+
+
+def test_folder_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that is closed to us is refused, not left out."""
+    put(tmp_path / "folder" / "closed" / "a.txt")
+    real = os.scandir
+
+    def scandir(path: str) -> object:
+        if str(path).endswith("closed"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(StorageFailed, match=r"permission denied: .*closed"):
+        scan([tmp_path / "folder"])
 
 
 def test_name_that_is_no_text(tmp_path: Path) -> None:
     """A name that is not UTF-8 is refused."""
-    with pytest.raises(DecodeError):
+    with pytest.raises(UsageError):
         scan([put(Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe")))])
 
 
@@ -134,7 +189,7 @@ def test_names_are_bounded(tmp_path: Path) -> None:
     for _ in range(5):
         deep = deep / ("n" * 120)
     put(deep / "file")
-    with pytest.raises(DecodeError):
+    with pytest.raises(UsageError):
         scan([tmp_path / ("n" * 120)])
 
 
@@ -216,6 +271,10 @@ def test_file_that_becomes_something_else(tmp_path: Path) -> None:
         pytest.fail("the block must not run")
     path.symlink_to("b")
     with pytest.raises(StorageFailed), reading(source):
+        pytest.fail("the block must not run")
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(SourceChanged), reading(source):
         pytest.fail("the block must not run")
 
 
