@@ -28,6 +28,8 @@ from ddtp.errors import (
 )
 from ddtp.identity.language import Language
 
+_YES: Final = frozenset({"y", "yes", "是", "同意"})
+
 MAX_COLUMNS: Final = 100
 """Wider lines of text are hard to read."""
 
@@ -75,7 +77,7 @@ class Console:
         self._mark({"warning": text}, self.words.warning, text, style="yellow")
 
     def show(self, text: str) -> None:
-        """Show a text that a person has to read before deciding."""
+        """Show a text that a person has to read before deciding; not even --quiet hides it."""
         if not self.options.json_output:
             self._say(text.rstrip("\n"))
 
@@ -88,7 +90,10 @@ class Console:
         """
         if not self.interactive:
             raise ConfirmationMissing(self.words.not_confirmed, hint=self.words.not_confirmed_hint.format(flag=flag))
-        if not typer.confirm(question, default=False, err=True):
+        # typer.confirm writes a blank to stdout, which holds the result alone
+        sys.stderr.write(f"{question} [y/N] ")
+        sys.stderr.flush()
+        if sys.stdin.readline().strip().casefold() not in _YES:
             raise Cancelled(self.words.cancelled)
 
     def ask_passphrase(self) -> str:
@@ -121,8 +126,7 @@ class Console:
 
     def fail(self, error: DdtpError) -> int:
         """Report an error with its cause and the next step; return the exit code."""
-        cause = error.__cause__
-        reason = str(cause) if isinstance(cause, DdtpError | OSError) and str(cause) not in error.message else None
+        reason = _cause(error)
         if self.options.json_output:
             self._json({"error": _fields(error, reason)})
         else:
@@ -217,6 +221,18 @@ def human_time(seconds: int) -> str:
     from datetime import UTC, datetime
 
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _cause(error: DdtpError) -> str | None:
+    """Return what an error came from, unless its own message says so."""
+    match error.__cause__:
+        case DdtpError() as cause:
+            text = cause.message
+        case OSError(strerror=str() as strerror):
+            text = strerror.lower()
+        case _:
+            return None
+    return None if text in error.message else text
 
 
 def _fields(error: DdtpError, cause: str | None) -> dict[str, object]:

@@ -70,6 +70,9 @@ def _run(words: list[str], console: Console) -> int:
         return _reader_left()
     except BaseException as err:  # noqa: BLE001 - the last place that sees an error
         return _failed(err, console)
+    if code == INTERRUPTED_EXIT_CODE:
+        # the parser has made this of a KeyboardInterrupt; one that a nursery wrapped comes to _failed
+        console.note(console.words.interrupted)
     return code if isinstance(code, int) else 0
 
 
@@ -89,6 +92,7 @@ def _failed(error: BaseException, console: Console) -> int:
         case DdtpError() as known:
             return console.fail(known)
         case KeyboardInterrupt():
+            console.note(console.words.interrupted)
             return INTERRUPTED_EXIT_CODE
         case SystemExit() as stop:
             return stop.code if isinstance(stop.code, int) else 1

@@ -132,17 +132,10 @@ def with_agent(
     logging.basicConfig(level=logging.DEBUG if console.options.debug else logging.CRITICAL)
 
     async def main() -> Result:
-        async with open_agent(config=ledger_of_daemon(known), passphrase=secret) as agent:
+        async with open_agent(config=known, passphrase=secret) as agent:
             return await work(agent)
 
     return trio.run(main)
-
-
-def ledger_of_daemon(config: "Config") -> "Config":
-    """Return settings that reach the home's own log through its daemon, if one runs: only one process may write."""
-    if config.ledger is None and config.ledger_origin is not None and daemon_runs(config):
-        return replace(config, ledger=daemon_card(config))
-    return config
 
 
 def daemon_card(config: "Config") -> Path:

@@ -233,8 +233,10 @@ def _preview(console: Console, prepared: "PreparedTransfer") -> None:
 
 
 async def _send(console: Console, agent: "Agent", prepared: "PreparedTransfer", *, yes: bool) -> None:
-    console.show(_screen(prepared))
-    if not yes:
+    if yes:
+        console.note(_screen(prepared))
+    else:
+        console.show(_screen(prepared))
         question = console.words.send_question.format(name=prepared.card.body.name)
         await homes.in_thread(lambda: console.confirm(question))
     # a transfer that breaks off is resumed from the package that is remembered here

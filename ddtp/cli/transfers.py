@@ -208,10 +208,11 @@ def _show_bundle(console: Console, path: Path) -> None:
     evidence = Evidence.parse(bundle.evidence)
     manifest = envelope.verify(Manifest, evidence.manifest).body
     values = bundle.openings is not None
+    shown = "the values that were shown, so it is confidential" if values else "no values"
     text = (
         f"A proof bundle about a package of kind {manifest.schema}, issued {human_time(manifest.issued)} by\n"
-        f"{manifest.issuer}. It holds {len(evidence.receipts)} receipt(s) and "
-        f"{'the values that were shown: it is confidential' if values else 'no values'}.\n"
+        f"{manifest.issuer}.\n"
+        f"It holds {len(evidence.receipts)} receipt(s) and {shown}.\n"
         f"Nothing of this is verified yet: ddtp verify {path}"
     )
     data = {

@@ -22,6 +22,7 @@ class Words:
     defect: str
     defect_advice: str
     cancelled: str
+    interrupted: str
     not_confirmed: str
     not_confirmed_hint: str
     unlock: str
@@ -55,6 +56,7 @@ _WORDS: Final = MappingProxyType(
             defect="this is a defect of DDTP, not a mistake of yours: {error}",
             defect_advice="run the command again with --debug and report what it prints",
             cancelled="cancelled; nothing was sent or changed",
+            interrupted="interrupted; ddtp transfers shows what can go on with ddtp resume",
             not_confirmed="expected somebody to confirm, found nobody who can be asked",
             not_confirmed_hint="run it in a terminal, or add {flag} if you have read what it does",
             unlock="Passphrase",
@@ -116,6 +118,7 @@ _WORDS: Final = MappingProxyType(
             defect="这是 DDTP 自身的缺陷，不是您的操作有误：{error}",
             defect_advice="请加上 --debug 再运行一次，并把输出内容反馈给我们",
             cancelled="已取消；没有发送或更改任何内容",
+            interrupted="已中断；用 ddtp transfers 查看可继续的传输，再用 ddtp resume 继续",
             not_confirmed="需要本人确认，但当前无法询问",
             not_confirmed_hint="请在终端中运行；若已了解后果，可加上 {flag}",
             unlock="口令",
