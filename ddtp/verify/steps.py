@@ -50,7 +50,10 @@ def failed(step: Step, cause: EvidenceError | PolicyRefused) -> VerificationFail
         step: The step that refused the evidence.
         cause: Why it did.
     """
-    return VerificationFailed(cause.message, step=step, step_name=step.label, cause_code=cause.code, hint=cause.hint)
+    # the plain number: receipts and verdicts hold numbers, and records refuse what only looks like one
+    return VerificationFailed(
+        cause.message, step=step.value, step_name=step.label, cause_code=cause.code, hint=cause.hint
+    )
 
 
 @contextmanager

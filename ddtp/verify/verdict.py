@@ -116,7 +116,7 @@ def accept_verdict(
     if body.step is not None:
         step = Step(body.step)
         raise VerificationFailed(
-            body.reason or "", step=step, step_name=step.label, cause_code=body.cause or EvidenceError.code
+            body.reason or "", step=step.value, step_name=step.label, cause_code=body.cause or EvidenceError.code
         )
     return Examination(evidence, policy=policy, receiver=receiver, now=body.at).verified_evidence()
 

@@ -4,7 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from ddtp.errors import DdtpError, DecodeError, EvidenceError, InternalError, SignatureInvalid, VerificationFailed
+from ddtp.errors import (
+    ContentMismatch,
+    DdtpError,
+    DecodeError,
+    EvidenceError,
+    InternalError,
+    SignatureInvalid,
+    VerificationFailed,
+)
 from ddtp.protocol import envelope
 from ddtp.protocol.envelope import Signed
 from ddtp.verify.receipt import (
@@ -16,7 +24,7 @@ from ddtp.verify.receipt import (
     rejected_receipt,
     verified_receipt,
 )
-from ddtp.verify.steps import Step
+from ddtp.verify.steps import Step, failed
 from ddtp.verify.verified import VerifiedPackage
 from ddtp.verify.verifier import check_content, verify_evidence
 from tests.vectors import Case, load
@@ -75,6 +83,13 @@ def test_rejected_receipt_names_the_step() -> None:
     receipt = rejected_receipt(FAILURE, cipher=CIPHER, at=NOW + 5)
     assert (receipt.stage, receipt.step, receipt.reason) == (ReceiptStage.REJECTED, 14, "expected a, found b")
     assert check(envelope.sign(receipt, RECEIVER), previous=CIPHER).body == receipt
+
+
+@pytest.mark.parametrize("step", Step, ids=lambda step: step.label)
+def test_rejected_receipt_of_a_failed_step_can_be_sent(step: Step) -> None:
+    """What a step of the verifier raises becomes a receipt that survives encoding, for every step."""
+    receipt = rejected_receipt(failed(step, ContentMismatch("expected a, found b")), cipher=CIPHER, at=NOW)
+    assert Receipt.parse(receipt.encode()).step == step.value
 
 
 def test_hostile_reason_is_made_plain() -> None:

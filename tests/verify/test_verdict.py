@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ddtp.errors import (
+    ConsentInvalid,
     DecodeError,
     EvidenceError,
     PolicyRefused,
@@ -13,7 +14,7 @@ from ddtp.errors import (
 )
 from ddtp.identity.keys import PrivateKey
 from ddtp.protocol import envelope
-from ddtp.verify.steps import Step
+from ddtp.verify.steps import Step, failed
 from ddtp.verify.verdict import MAX_VERDICT_AGE_SECONDS, Verdict, accept_verdict, negative_verdict, positive_verdict
 from ddtp.verify.verified import VerifiedEvidence
 from ddtp.verify.verifier import check_content, verify_evidence
@@ -42,6 +43,17 @@ def test_positive_verdict_is_taken_over(world: World) -> None:
     verified = accept(world, judge(world, evidence), evidence)
     assert verified.at == NOW
     assert check_content(verified, world.openings, files=world.files()).evidence is verified
+
+
+def test_failure_is_the_same_on_both_sides(world: World) -> None:
+    """What a step raises at the verifier arrives at the receiver with the same number, name and cause."""
+    evidence = world.evidence().encode()
+    failure = failed(Step.GRANT_TIME, ConsentInvalid("expected a, found b"))
+    verdict = negative_verdict(evidence, failure, receiver=RECEIVER.did, at=NOW)
+    with pytest.raises(VerificationFailed) as caught:
+        accept(world, Verdict.parse(verdict.encode()), evidence)
+    told = caught.value
+    assert (type(told.step), told.step, told.step_name, told.cause_code) == (int, 10, "grant-time", "consent-invalid")
 
 
 def test_negative_verdict_names_the_step(world: World) -> None:
