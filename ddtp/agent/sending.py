@@ -22,7 +22,7 @@ from ddtp.chain.statement import EntryKind
 from ddtp.consent import screen
 from ddtp.consent.choice import Choice, make_choice
 from ddtp.consent.grant import Grant, build_grant
-from ddtp.consent.request import Request, parse_request
+from ddtp.consent.request import Request, check_request, parse_request
 from ddtp.crypto import sm3
 from ddtp.errors import (
     DdtpError,
@@ -331,13 +331,16 @@ async def _record_failure(context: Context, material: Material, port: HolderSide
 def _grant(context: Context, prepared: PreparedTransfer, opened: OpenPackage) -> Signed[Grant]:
     if opened.manifest.envelope != prepared.manifest.envelope:
         raise PolicyRefused("expected the package that was confirmed, found another one under its name")
+    now = context.clock()
+    # a person may read for long; a late answer is refused before it is signed, put on the ledger, or sent
+    check_request(prepared.request, now=now, card=prepared.card.body)
     grant = build_grant(
         prepared.request,
         prepared.choice,
         grant_id=context.random_bytes(16),
         subject=opened.holder.did,
         language=prepared.language,
-        now=context.clock(),
+        now=now,
     )
     return envelope.sign(grant, opened.holder)
 
