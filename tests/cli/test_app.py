@@ -1,16 +1,19 @@
 """The whole command line: help, versions, exit codes, start-up."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
 import tomllib
+from pathlib import Path
 
 import pytest
 
 import ddtp as package
 from ddtp.cli.app import _single
 from ddtp.errors import NotFound
-from tests.cli.conftest import ROOT, Run, environment
+from tests.cli.conftest import ROOT, TIMEOUT_SECONDS, Run, command, environment
 
 pytestmark = pytest.mark.slow
 
@@ -128,7 +131,7 @@ def test_options_for_the_run_may_stand_anywhere(person: Run) -> None:
     assert person("--json", "card", "list").out == person("card", "list", "--json").out
 
 
-def test_settings_that_are_wrong_exit_2(person: Run, home: object) -> None:
+def test_settings_that_are_wrong_exit_2(person: Run, home: Path) -> None:
     """An unknown setting is refused by every command that reads settings."""
     (home / "config.toml").write_text("colour = 1\n")
     done = person("card", "list")
@@ -156,7 +159,7 @@ def test_group_of_errors_becomes_the_one_of_ours() -> None:
     assert _single(BaseExceptionGroup("", [ValueError(), ExceptionGroup("", [ours])])) is ours
 
 
-def test_defect_is_called_a_defect(ddtp: Run, home: object, tmp_path: object) -> None:
+def test_defect_is_called_a_defect(ddtp: Run, home: Path) -> None:
     """What should not happen exits 1 with an apology; the traceback comes with --debug only."""
     code = (
         "import sys\n"
@@ -178,7 +181,7 @@ def test_defect_is_called_a_defect(ddtp: Run, home: object, tmp_path: object) ->
         assert ("Traceback" in done.stderr) == bool(extra)
 
 
-def test_reader_that_leaves_early_is_no_defect(person: Run, home: object) -> None:
+def test_reader_that_leaves_early_is_no_defect(person: Run, home: Path) -> None:
     """`ddtp ... | head` ends without a traceback."""
     process = subprocess.Popen(
         [sys.executable, "-m", "ddtp", "--home", str(home), "paths"],
@@ -205,3 +208,20 @@ def test_completion_script(shell: str) -> None:
     )
     assert done.returncode == 0
     assert "_DDTP_COMPLETE" in done.stdout
+
+
+def test_ctrl_c_exits_130(home: Path, tmp_path: Path) -> None:
+    """An interrupt at any place ends with the code that shells expect, without a traceback."""
+    pipe = tmp_path / "phrase"
+    os.mkfifo(pipe)
+    process = subprocess.Popen(
+        command(home, ["init", "--no-passphrase", "--phrase", pipe]), stderr=subprocess.PIPE, env=environment()
+    )
+    # a pipe opens for writing when somebody reads it: now the program waits for the words
+    with pipe.open("wb"):
+        process.send_signal(signal.SIGINT)
+        error = process.communicate(timeout=TIMEOUT_SECONDS)[1].decode()
+    assert process.returncode == 130
+    assert "interrupted" in error
+    assert "Traceback" not in error
+    assert not home.exists()
