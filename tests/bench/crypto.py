@@ -1,0 +1,205 @@
+"""Speed of the primitives as the protocol calls them, of the backend in use and of the libraries (`_library`).
+
+The backend is chosen once per process, so each is measured in a process of its own: `python -m tests.bench.crypto`.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from importlib.util import find_spec
+
+from cryptography.hazmat.primitives.ciphers import Cipher, modes
+from cryptography.hazmat.primitives.ciphers.algorithms import SM4
+from cryptography.hazmat.primitives.hashes import SM3, Hash
+
+from ddtp.crypto import sm2
+from ddtp.crypto.sm4 import SM4GCM
+from ddtp.protocol import merkle
+from ddtp.protocol.chunks import CONTENT_KEY_SIZE, SALT_SIZE, ChunkCipher, SealContext, SealPurpose, sealed_leaf
+from ddtp.protocol.merkle import LeafType
+from tests.bench.figures import BUDGET_SECONDS, Figure, Measured, Missing, Options, calls_per_second, race, seconds
+from tests.bench.processes import bound_to_us
+
+CHUNK_SIZE = 64 << 10
+TREE_CHUNKS = 256
+"""Chunks of one tree: 16 MiB, more than the caches of a core hold."""
+CHILD_SECONDS = 600.0
+BACKENDS = {"": None, "_library": "library"}
+"""Suffix of the figures, and what the process is forced to use."""
+KEY, NONCE, MESSAGE = bytes(16), bytes(12), b"expected to be as long as a digest"
+
+Sample = Callable[[], float]
+
+
+def measure(options: Options) -> Measured:
+    """Measure every backend in its own process."""
+    for suffix, forced in BACKENDS.items():
+        environment = {name: value for name, value in os.environ.items() if name != "DDTP_CRYPTO"}
+        done = subprocess.run(
+            bound_to_us(sys.executable, "-m", "tests.bench.crypto", str(options.runs)),
+            env=environment | ({"DDTP_CRYPTO": forced} if forced else {}),
+            capture_output=True,
+            text=True,
+            timeout=CHILD_SECONDS,
+            check=False,
+        )
+        if done.returncode:
+            yield Missing(f"crypto figures{suffix}", (done.stderr.splitlines() or ["no reason given"])[-1])
+        for line in done.stdout.splitlines():
+            found = json.loads(line)
+            yield Figure(found["name"] + suffix, found["unit"], found["samples"], found["peer"])
+
+
+def figures(runs: int) -> Iterator[Figure]:
+    """Measure this process's backend."""
+    yield from _ciphers(runs)
+    yield from _signatures(runs)
+
+
+def _ciphers(runs: int) -> Iterator[Figure]:
+    chunk, block, cipher = os.urandom(CHUNK_SIZE), os.urandom(16), SM4GCM(KEY)
+    yield race(
+        "sm4_gcm_64KiB_GBps",
+        "GB/s",
+        lambda: _gigabytes(lambda: cipher.seal(NONCE, chunk)),
+        runs=runs,
+        peers={"pyca": lambda: _gigabytes(lambda: _pyca_seal(chunk))},
+    )
+    yield race(
+        "sm4_gcm_16B_ns",
+        "ns",
+        lambda: 1e9 / calls_per_second(lambda: cipher.seal(NONCE, block)),
+        runs=runs,
+        peers={"pyca": lambda: 1e9 / calls_per_second(lambda: _pyca_seal(block))},
+    )
+    chunks = [os.urandom(CHUNK_SIZE) for _ in range(TREE_CHUNKS)]
+    yield race(
+        "sm3_tree_64KiB_GBps",
+        "GB/s",
+        lambda: TREE_CHUNKS * CHUNK_SIZE / 1e9 / seconds(lambda: _tree(chunks)),
+        runs=runs,
+        peers=_hash_peers(chunk),
+    )
+    sealing = ChunkCipher(bytes(CONTENT_KEY_SIZE), salt=bytes(SALT_SIZE), context=_context())
+    # one second per sample: threads share the machine with everything else
+    yield race(
+        "seal_hash_1thread_GBps",
+        "GB/s",
+        lambda: _sealed_by_threads(sealing, chunk, count=1),
+        runs=runs,
+        peers={"pyca": lambda: _gigabytes(lambda: _pyca_hash(_pyca_seal(chunk)))},
+    )
+    yield race("seal_hash_2threads_GBps", "GB/s", lambda: _sealed_by_threads(sealing, chunk, count=2), runs=runs)
+
+
+def _signatures(runs: int) -> Iterator[Figure]:
+    private_key, other = (sm2.generate_private_key(os.urandom) for _ in range(2))
+    public_key, other_public = sm2.public_key(private_key), sm2.public_key(other)
+    signature = sm2.sign(private_key, MESSAGE)
+    operations: Mapping[str, Callable[[], object]] = {
+        "sign": lambda: sm2.sign(private_key, MESSAGE),
+        "verify": lambda: sm2.verify(public_key, MESSAGE, signature),
+        "ecdh": lambda: sm2.agree(private_key, other_public),
+    }
+    peers = _gmssl(private_key)
+    for name, operation in operations.items():
+        yield race(
+            f"sm2_{name}_per_s",
+            "1/s",
+            partial(calls_per_second, operation),
+            runs=runs,
+            peers={"gmssl": peers[name]} if name in peers else None,
+        )
+
+
+def _gigabytes(operation: Callable[[], object]) -> float:
+    return calls_per_second(operation) * CHUNK_SIZE / 1e9
+
+
+def _tree(chunks: list[bytes]) -> bytes:
+    tree = merkle.RootBuilder()
+    for index, chunk in enumerate(chunks):
+        tree.add(merkle.leaf_hash(LeafType.CHUNK, chunk, index=index))
+    return tree.root()
+
+
+def _sealed_by_threads(cipher: ChunkCipher, chunk: bytes, *, count: int) -> float:
+    """Return how fast that many threads seal chunks and hash what they sealed, together."""
+    done: list[int] = []
+
+    def work() -> None:
+        index, stop = 0, threading.Event()
+        timer = threading.Timer(3 * BUDGET_SECONDS, stop.set)
+        timer.start()
+        while not stop.is_set():
+            sealed_leaf(index, cipher.seal(index, chunk))
+            index += 1
+        done.append(index)
+        timer.join()
+
+    threads = [threading.Thread(target=work) for _ in range(count)]
+
+    def run() -> None:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    spent = seconds(run)
+    return sum(done) * CHUNK_SIZE / 1e9 / spent
+
+
+def _context() -> SealContext:
+    return SealContext(
+        SealPurpose.TRANSFER, bytes(16), sender="did:key:sender", receiver="did:key:receiver", chunk_size=CHUNK_SIZE
+    )
+
+
+def _pyca_seal(data: bytes) -> bytes:
+    encryptor = Cipher(SM4(KEY), modes.GCM(NONCE)).encryptor()
+    return encryptor.update(data) + encryptor.finalize() + encryptor.tag
+
+
+def _pyca_hash(data: bytes) -> bytes:
+    state = Hash(SM3())
+    state.update(data)
+    return state.finalize()
+
+
+def _hash_peers(chunk: bytes) -> dict[str, Sample]:
+    peers: dict[str, Sample] = {"pyca": lambda: _gigabytes(lambda: _pyca_hash(chunk))}
+    if "sm3" in hashlib.algorithms_available:
+        peers["hashlib"] = lambda: _gigabytes(lambda: hashlib.new("sm3", chunk).digest())
+    return peers
+
+
+def _gmssl(private_key: bytes) -> dict[str, Sample]:
+    """Return what the gmssl package does on its own, without our guards; it has no key agreement."""
+    if find_spec("gmssl") is None:
+        return {}
+    from gmssl import func
+    from gmssl.sm2 import CryptSM2
+
+    signer = CryptSM2(private_key.hex(), "")
+    public_key = signer._kg(int.from_bytes(private_key, "big"), signer.ecc_table["g"])
+    both = CryptSM2(private_key.hex(), public_key)
+    signature = both.sign(MESSAGE, func.random_hex(both.para_len))
+    return {
+        "sign": lambda: calls_per_second(lambda: both.sign(MESSAGE, func.random_hex(both.para_len))),
+        "verify": lambda: calls_per_second(lambda: both.verify(signature, MESSAGE)),
+    }
+
+
+if __name__ == "__main__":
+    for figure in figures(int(sys.argv[1])):
+        sys.stdout.write(
+            json.dumps(
+                {"name": figure.name, "unit": figure.unit, "samples": list(figure.samples), "peer": dict(figure.peer)}
+            )
+            + "\n"
+        )

@@ -1,0 +1,102 @@
+"""Processes that a benchmark starts: daemons and persons, their memory, and their end."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+START_SECONDS = 30.0
+STOP_SECONDS = 15.0
+
+
+class Daemon:
+    """A running `ddtp serve`, killed with us at the latest.
+
+    Args:
+        home: Its home, with `config.toml`.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._log = (home / "log.jsonl").open("wb")
+        self._process = subprocess.Popen(
+            bound_to_us(sys.executable, "-m", "ddtp", "--home", str(home), "serve"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+        )
+        self.pid = self._process.pid
+
+    def wait_until_ready(self) -> dict[str, object]:
+        """Return what the daemon says once it answers.
+
+        Raises:
+            RuntimeError: It ended instead.
+        """
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"a daemon ended: {Path(self._log.name).read_text()[-500:]}")
+        ready: dict[str, object] = json.loads(line)
+        return ready
+
+    def peak_rss_megabytes(self) -> float:
+        """Return the most memory that it has had."""
+        return peak_rss_megabytes(self.pid)
+
+    def stop(self) -> None:
+        """Ask it to stop, and kill it if it does not."""
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._log.close()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def run_module(module: str, arguments: Sequence[str], *, timeout_seconds: float) -> dict[str, object]:
+    """Run a module of the benchmark as a process of its own and return the JSON object that it prints.
+
+    Raises:
+        RuntimeError: It failed.
+    """
+    done = subprocess.run(
+        bound_to_us(sys.executable, "-m", module, *arguments),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout_seconds,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{module} failed: {done.stderr[-1500:]}")
+    result: dict[str, object] = json.loads(done.stdout)
+    return result
+
+
+def peak_rss_megabytes(pid: int | str = "self") -> float:
+    """Return the peak of the resident memory of a process (VmHWM), in 10^6 bytes."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None, "Linux tells the peak of every process"
+    return int(found[1]) * 1024 / 1e6
+
+
+def bound_to_us(*command: str) -> list[str]:
+    """Return a command that the kernel kills when we have gone, however that ended, where `setpriv` is installed."""
+    setpriv = shutil.which("setpriv")
+    return [*([setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []), *command]

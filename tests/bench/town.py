@@ -1,0 +1,183 @@
+"""A bank that receives, its verifier and a ledger, each a daemon of its own, and homes of an issuer and a person."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import trio
+
+from ddtp.agent.addressing import holder_address
+from ddtp.agent.exporting import ExportedTransfer
+from ddtp.agent.facade import open_agent, wall_clock
+from ddtp.agent.issuing import Draft
+from ddtp.config import load_config
+from ddtp.identity.document import parse_card
+from ddtp.identity.keys import Seed
+from ddtp.protocol.leaves import Field, FieldKind
+from ddtp.store.keystore import create_identity, load_identity
+from tests.bench.processes import Daemon, run_module
+
+SCHEMA = "bank-statement/1"
+VALID_SECONDS = 30 * 86400
+BIG_FILE = "statement.bin"
+SEND_SECONDS = 900.0
+"""For one process of the person: several gigabytes on a slow disk."""
+LEDGER, VERIFIER, RECEIVER, ISSUER, PERSON = "ledger", "verifier", "receiver", "issuer", "person"
+CARD = "card.ddtp-card"
+REQUEST = """\
+title = "Mortgage application"
+valid_seconds = 3600
+use_seconds = 86400
+operations = ["view", "store"]
+withdrawal = ["privacy@receiver.example"]
+jurisdictions = ["CN"]
+logs = []
+[notice]
+uri = "https://receiver.example/privacy"
+digest = "0000000000000000000000000000000000000000000000000000000000000000"
+language = "en"
+[[purposes]]
+code = "dpv:CreditChecking"
+text = "decide on your mortgage"
+basis = "consent"
+required = true
+[[asks]]
+schema = "bank-statement/1"
+items = ["*"]
+level = 1
+sensitive = true
+[keep]
+at_end = "erase"
+seconds = 86400
+"""
+
+
+class Town:
+    """Runs from entering to leaving; everything lies under one directory.
+
+    Args:
+        root: A directory that does not exist yet.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.policy = root / "policy.toml"
+        self._stack = ExitStack()
+        self._packages = 0
+
+    def __enter__(self) -> Self:
+        self.root.mkdir()
+        for name in (LEDGER, VERIFIER, RECEIVER, ISSUER, PERSON):
+            create_identity(self.root / name, Seed.generate(os.urandom), passphrase=None, random_bytes=os.urandom)
+        with ExitStack() as stack:
+            self._start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+        shutil.rmtree(self.root)
+
+    def issue(self, folder: Path) -> Path:
+        """Issue a package with everything in a folder to the person, and return its file."""
+        self._packages += 1
+        output = self.root / f"{self._packages}.ddtp"
+        issuer = _did(self.root / ISSUER)
+        address = holder_address(_seed(self.root / PERSON), issuer, now=wall_clock()).body
+        fields = [Field("name", FieldKind.TEXT, "小明")]
+        draft = Draft(sorted(folder.iterdir()), fields, SCHEMA, address, VALID_SECONDS, output)
+
+        async def issue() -> None:
+            async with open_agent(self.root / ISSUER) as agent:
+                await agent.issue(draft)
+
+        trio.run(issue)
+        return output
+
+    def send(self, package: Path, *, times: int) -> dict[str, object]:
+        """Let the person send a package, in a process of its own; see `person` for what it tells."""
+        arguments = [str(self.root / PERSON), str(self.root / RECEIVER / CARD), str(package), str(times)]
+        return run_module("tests.bench.person", arguments, timeout_seconds=SEND_SECONDS)
+
+    def export_received(self) -> ExportedTransfer:
+        """Take the newest package that the receiver has verified out, as files and a proof bundle."""
+
+        async def export() -> ExportedTransfer:
+            async with open_agent(self.root / RECEIVER) as receiver:
+                return await receiver.export((await receiver.transfers())[0], self.root / "export")
+
+        return trio.run(export)
+
+    def received(self) -> list[Path]:
+        """Return the folders of files that the receiver has released and that are still there."""
+        return sorted(path / "files" for path in (self.root / RECEIVER / "inbox").iterdir())
+
+    def forget_received(self) -> None:
+        """Delete what the receiver has released."""
+        shutil.rmtree(self.root / RECEIVER / "inbox", ignore_errors=True)
+
+    def receiver_peak_rss_megabytes(self) -> float:
+        """Return the most memory that the receiving daemon has had."""
+        return self._receiver.peak_rss_megabytes()
+
+    def _start(self, stack: ExitStack) -> None:
+        verifier_did = _seed(self.root / VERIFIER).verifier_key().did
+        ledger_card = f"[ledger]\ncard = {_toml(self.root / LEDGER / CARD)}\n"
+        self._daemon(stack, LEDGER, ["ledger", "witness"], '[ledger]\norigin = "ledger.example/bench"\n')
+        log = parse_card((self.root / LEDGER / CARD).read_text(), now=wall_clock()).body.logs[0]
+        self.policy.write_text(
+            f'attestation = "issuer"\n[issuers."{_did(self.root / ISSUER)}"]\nname = "Bank A"\n'
+            f'[logs."{log.origin}"]\npublic_key = "{log.public_key.hex()}"\n'
+            f'[verifiers."{verifier_did}"]\nname = "Verifier"\n'
+        )
+        self._daemon(stack, VERIFIER, ["verifier"], f"[verifier]\npolicy = {_toml(self.policy)}\n")
+        requests = self.root / "requests"
+        requests.mkdir()
+        (requests / "mortgage.toml").write_text(REQUEST)
+        settings = (
+            f"[receiver]\npolicy = {_toml(self.policy)}\nrequests = {_toml(requests)}\n"
+            f"inbox = {_toml(self.root / RECEIVER / 'inbox')}\nverifier = {_toml(self.root / VERIFIER / CARD)}\n"
+        )
+        self._receiver = self._daemon(stack, RECEIVER, ["receiver"], ledger_card + settings)
+        _configure(self.root / ISSUER, [], ledger_card)
+
+    def _daemon(self, stack: ExitStack, name: str, roles: Sequence[str], settings: str) -> Daemon:
+        _configure(self.root / name, roles, settings)
+        daemon = stack.enter_context(Daemon(self.root / name))
+        daemon.wait_until_ready()
+        return daemon
+
+
+def make_file(path: Path, size: int) -> None:
+    """Write random bytes, which nobody can compress."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        for start in range(0, size, 1 << 20):
+            file.write(os.urandom(min(1 << 20, size - start)))
+
+
+def _configure(home: Path, roles: Sequence[str], settings: str) -> None:
+    names = ", ".join(f'"{role}"' for role in roles)
+    institution = (
+        f'[institution]\nname = "{home.name.title()}"\ncountry = "CN"\ncontact = "privacy@{home.name}.example"\n'
+    )
+    (home / "config.toml").write_text(f"{institution}[serve]\nroles = [{names}]\n{settings}")
+    load_config(home=home)
+
+
+def _seed(home: Path) -> Seed:
+    return load_identity(home, passphrase=None)
+
+
+def _did(home: Path) -> str:
+    return _seed(home).institution_key("sign").did
+
+
+def _toml(path: Path) -> str:
+    return f'"{path}"'

@@ -1,0 +1,156 @@
+"""Whole transfers between processes on this machine: a person, a receiving bank, its verifier, and a ledger.
+
+`package_*` is the time from the person's confirmation to the checked receipt "verified". The large file and the small
+files are timed like the tools beside them: from the start of the person's process, interpreter included, to its end.
+What arrives is compared with its source byte for byte, outside the clock.
+"""
+
+import filecmp
+import re
+import statistics
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.bench.figures import Figure, Measured, Missing, Options, seconds
+from tests.bench.rivals import Rivals
+from tests.bench.town import BIG_FILE, Town, make_file
+
+SENDS = 5
+"""Transfers of a small package per sample run, all samples."""
+SMALL = "1000x4KiB"
+SMALL_FILES, SMALL_BYTES = 1000, 4096
+LATENCY_PACKAGES = {"package_1KiB_ms": 1024, "package_2MB_ms": 2_000_000}
+UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+SPEEDUPS = {"speedup_vs_scp": "scp", "speedup_vs_wormhole": "wormhole"}
+"""Their wall time over ours."""
+RATIOS = {"ratio_vs_curl_tls": "curl-tls", "ratio_vs_curl_tls_sha256": "curl-tls+sha256"}
+"""Our wall time over theirs."""
+
+
+@dataclass
+class _Samples:
+    """What the rounds of the loads that others move too have brought."""
+
+    large: list[float] = field(default_factory=list)
+    small: list[float] = field(default_factory=list)
+    sent: list[float] = field(default_factory=list)
+    phases: dict[str, list[float]] = field(default_factory=dict)
+    sender: list[float] = field(default_factory=list)
+    receiver: list[float] = field(default_factory=list)
+    others: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+
+
+def measure(options: Options) -> Measured:
+    """Measure small packages, then the loads that others move too."""
+    with Town(options.work / "latency") as town:
+        for name, size in LATENCY_PACKAGES.items():
+            yield _latency(town, name, size, runs=options.runs)
+    yield from _loads(options)
+
+
+def _latency(town: Town, name: str, size: int, *, runs: int) -> Figure:
+    folder = town.root / name
+    make_file(folder / BIG_FILE, size)
+    # the first is not counted: it opens connections to the ledger and loads code
+    told = town.send(town.issue(folder), times=1 + SENDS * runs)
+    _check_received(town, folder, count=1 + SENDS * runs)
+    samples = told["sent_s"]
+    assert isinstance(samples, list)
+    return Figure(name, "ms", [1000 * sample for sample in samples[1:]])
+
+
+def _loads(options: Options) -> Iterator[Figure | Missing]:
+    rivals, samples = Rivals(options), _Samples()
+    size_bytes = parse_size(options.size)
+    with Town(options.work / "loads") as town:
+        small = town.root / "small"
+        for number in range(SMALL_FILES):
+            make_file(small / f"{number:04}.bin", SMALL_BYTES)
+        small_package = town.issue(small)
+        large, large_package = town.root / "large", None
+        if size_bytes:
+            make_file(large / BIG_FILE, size_bytes)
+            large_package = town.issue(large)
+        for _ in range(options.runs):
+            samples.small.append(_send(town, small, small_package)[0])
+            if large_package is not None:
+                _large(town, large, large_package, samples)
+            for key, wall in rivals.walls(size=options.size, small=SMALL).items():
+                samples.others.setdefault(key, []).append(wall)
+    yield Figure("small_1000x4KiB_s", "s", samples.small, _peer(samples.others, SMALL))
+    if size_bytes:
+        yield from _large_figures(options.size, size_bytes, samples)
+        yield from _comparisons(options.size, samples, rivals)
+
+
+def _large(town: Town, source: Path, package: Path, samples: _Samples) -> None:
+    wall, told = _send(town, source, package)
+    sent, phases, sender = told["sent_s"], told["phases_s"], told["peak_rss_MB"]
+    assert isinstance(sent, list)
+    assert isinstance(phases, dict)
+    assert isinstance(sender, float)
+    samples.large.append(wall)
+    samples.sent += sent
+    samples.sender.append(sender)
+    samples.receiver.append(town.receiver_peak_rss_megabytes())
+    for phase, spent in phases.items():
+        samples.phases.setdefault(phase, []).append(spent)
+
+
+def _large_figures(size: str, size_bytes: int, samples: _Samples) -> Iterator[Figure]:
+    rates = [size_bytes / 1e6 / wall for wall in samples.large]
+    yield Figure(f"verified_{size}_s", "s", samples.large, _peer(samples.others, size))
+    yield Figure(f"verified_{size}_MBps", "MB/s", rates)
+    yield Figure(f"verified_{size}_after_confirmation_s", "s", samples.sent)
+    for phase, spent in samples.phases.items():
+        yield Figure(f"verified_{size}_phase_{phase}_s", "s", spent)
+    yield Figure("peak_rss_sender_MB", "MB", samples.sender)
+    yield Figure("peak_rss_receiver_MB", "MB", samples.receiver)
+
+
+def _comparisons(size: str, samples: _Samples, rivals: Rivals) -> Iterator[Figure | Missing]:
+    for suffix, tool in {**SPEEDUPS, **RATIOS}.items():
+        name, theirs = f"verified_{size}_{suffix}", samples.others.get((size, tool), [])
+        if len(theirs) != len(samples.large):
+            yield Missing(name, rivals.why_missing(tool))
+            continue
+        pairs = list(zip(samples.large, theirs, strict=True))
+        ratios = [their / our if suffix in SPEEDUPS else our / their for our, their in pairs]
+        yield Figure(name, "1", ratios)
+
+
+def _send(town: Town, source: Path, package: Path) -> tuple[float, dict[str, object]]:
+    """Send once, check what arrived, delete it; return the wall time of the person's process and what it told."""
+    told: dict[str, object] = {}
+    wall = seconds(lambda: told.update(town.send(package, times=1)))
+    _check_received(town, source, count=1)
+    return wall, told
+
+
+def _check_received(town: Town, source: Path, *, count: int) -> None:
+    folders, names = town.received(), sorted(path.name for path in source.iterdir())
+    if len(folders) != count:
+        raise RuntimeError(f"expected {count} packages in the inbox, found {len(folders)}")
+    for folder in folders:
+        same, _different, _unreadable = filecmp.cmpfiles(source, folder, names, shallow=False)
+        if sorted(same) != names:
+            raise RuntimeError("expected the files that were sent, found others")
+    town.forget_received()
+
+
+def _peer(others: Mapping[tuple[str, str], list[float]], load: str) -> dict[str, float]:
+    return {tool: statistics.median(walls) for (moved, tool), walls in others.items() if moved == load}
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes of a size such as "64KiB" or "1GiB".
+
+    Raises:
+        ValueError: It is none.
+    """
+    found = re.fullmatch(r"(\d+)(?:([KMG])iB)?", text)
+    if found is None:
+        raise ValueError(f"expected a size such as 64MiB or 1GiB, found {text!r}")
+    return int(found[1]) * UNITS[found[2] or ""]

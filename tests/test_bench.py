@@ -1,0 +1,98 @@
+"""The output of the benchmark; its speeds are for people to read."""
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.bench import __main__ as command
+from tests.bench.figures import Figure, Measured, Missing, Options, calls_per_second, encode_json, encode_row, race
+from tests.bench.rivals import Rivals
+from tests.bench.transfer import parse_size
+
+FIGURE = Figure("package_2MB_ms", "ms", [310.04, 290.0, 305.55], {"scp": 120.0})
+
+
+def test_json_is_one_flat_object_of_the_agreed_keys() -> None:
+    """Each figure is one line of JSON with median, extremes, number of runs, and what others reached."""
+    line = encode_json(FIGURE)
+    assert "\n" not in line
+    assert json.loads(line) == {
+        "name": "package_2MB_ms",
+        "value": 305.6,
+        "unit": "ms",
+        "peer": {"scp": 120},
+        "runs": 3,
+        "min": 290,
+        "max": 310,
+    }
+
+
+def test_the_value_is_the_median() -> None:
+    """One slow run does not move a figure."""
+    assert Figure("x", "s", [1.0, 1.2, 60.0]).value == 1.2
+
+
+def test_a_row_for_people_shows_the_same_numbers() -> None:
+    """Name, median, unit, extremes, runs and peers stand in one line."""
+    words = encode_row(FIGURE).split()
+    assert words == ["package_2MB_ms", "305.6", "ms", "[290-310,", "3", "runs]", "scp", "120"]
+
+
+def test_ours_and_theirs_are_measured_in_turns() -> None:
+    """In every round each contestant is measured once, and each value stays with its own."""
+    count = itertools.count(1)
+    figure = race("x", "s", lambda: next(count), runs=3, peers={"other": lambda: 10.0 * next(count)})
+    assert list(figure.samples) == [1, 3, 5]
+    assert figure.peer == {"other": 40.0}
+
+
+def test_what_was_not_measured_never_becomes_a_figure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A missing figure is told on stderr with its reason; stdout has figures only, and no data is left behind."""
+
+    def measure(_options: Options) -> Measured:
+        yield FIGURE
+        yield Missing("demo_s", "exit code 1")
+
+    monkeypatch.setattr(command, "AREAS", {"cli": measure})
+    assert command.main(["cli", "--json", "--work", str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    assert [json.loads(line)["name"] for line in out.splitlines()] == ["package_2MB_ms"]
+    assert err == "not measured: demo_s: exit code 1\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tools_are_not_installed_unasked(tmp_path: Path) -> None:
+    """A tool that would have to be installed is reported with what brings it, unless --install says so."""
+    options = Options(
+        runs=1, work=tmp_path, size="0", entries=1, peers=tmp_path / "peers.py", peers_work=None, install=False
+    )
+    assert "--install" in Rivals(options).why_missing("wormhole")
+
+
+@pytest.mark.parametrize(("text", "size"), [("0", 0), ("64KiB", 65536), ("1GiB", 1 << 30)])
+def test_sizes_are_read_with_binary_units(text: str, size: int) -> None:
+    """A size is written with its unit."""
+    assert parse_size(text) == size
+
+
+def test_a_size_without_meaning_is_refused() -> None:
+    """A unit that could be read in two ways is refused."""
+    with pytest.raises(ValueError, match="expected a size"):
+        parse_size("1GB")
+
+
+@pytest.mark.parametrize("each_seconds", [1e-7, 1e-3, 10.0])
+def test_a_sample_ends_soon_after_its_budget(monkeypatch: pytest.MonkeyPatch, each_seconds: float) -> None:
+    """However fast an operation is, its rate is right and its sample overruns by a tenth or one call at most."""
+    clock = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+
+    def operation() -> None:
+        clock[0] += each_seconds
+
+    assert calls_per_second(operation, budget_seconds=0.01) == pytest.approx(1 / each_seconds)
+    assert clock[0] <= 0.011 + 3 * each_seconds
