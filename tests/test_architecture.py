@@ -34,7 +34,6 @@ BROAD_EXCEPTS = {
     "ddtp/agent/blocking.py": "hands the error to the thread that opened the agent",
     "ddtp/cli/app.py": "the last place that sees an error; reports it and sets the exit code",
     "ddtp/transfer/host.py": "the border of one connection or stream: logs, closes, and spares the others",
-    "ddtp/transfer/rpc.py": "the border of one request: answers the error's code, then raises it again",
 }
 """Modules in which a broad `except` may end without a `raise`."""
 BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "base", "manager", "core"}
