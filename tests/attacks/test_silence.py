@@ -1,4 +1,4 @@
-"""Peers that stall or vanish at every moment of an exchange: a typed error, nothing half-written, and a way to go on."""
+"""Peers that stall or vanish at every moment: a typed error, nothing half-written, and a way to go on."""
 
 import pytest
 import trio
