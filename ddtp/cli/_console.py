@@ -23,6 +23,7 @@ from ddtp.errors import (
     DdtpError,
     PeerAborted,
     PeerRefused,
+    PeerUnreachable,
     UsageError,
     VerificationFailed,
 )
@@ -127,6 +128,8 @@ class Console:
     def fail(self, error: DdtpError) -> int:
         """Report an error with its cause and the next step; return the exit code."""
         reason = _cause(error)
+        if error.hint is None and isinstance(error, PeerUnreachable):
+            error.hint = self.words.unreachable_hint
         if self.options.json_output:
             self._json({"error": _fields(error, reason)})
         else:

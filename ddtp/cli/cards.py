@@ -68,6 +68,12 @@ def add(
     async def remember(config: "Config", records: "Records") -> Path | None:
         from ddtp.cli import policies
 
+        same = [each for each in await known_in(records) if each.body.did == card.body.did]
+        if any(each.body.issued > card.body.issued for each in same):
+            raise UsageError(
+                f"expected a card of {card.body.name} that is not older than the one remembered, found an older one",
+                hint="ask the institution for its present card",
+            )
         await records.save_card(card.body.did, card.envelope, now=now)
         return policies.add_trust(config, card.body) if trust else None
 

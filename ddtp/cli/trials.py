@@ -25,4 +25,5 @@ def demo(
     """
     from ddtp.cli.demo import run_demo
 
-    raise typer.Exit(run_demo(keep=keep, json_output=console_of(context).options.json_output))
+    options = console_of(context).options
+    raise typer.Exit(run_demo(keep=keep, json_output=options.json_output, language=options.language))

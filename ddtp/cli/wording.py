@@ -42,6 +42,7 @@ class Words:
     delivered: str
     rejected: str
     resume_hint: str
+    unreachable_hint: str
     pack_hint: str
     phases: Mapping[str, str]
 
@@ -93,6 +94,7 @@ _WORDS: Final = MappingProxyType(
             ),
             rejected="{name} received the data but did not accept it: check {step} failed ({reason}).",
             resume_hint="nothing is lost; go on later with: ddtp resume {transfer}",
+            unreachable_hint="check the network; if it works, ask the institution for its present card",
             pack_hint=(
                 "ask the institution that made the file for a package (ddtp collect NAME), "
                 "or pack it yourself: ddtp pack FILE --schema NAME --witness CARD"
@@ -155,6 +157,7 @@ _WORDS: Final = MappingProxyType(
             ),
             rejected="{name} 收到了数据，但未予采信：第 {step} 项检查未通过（{reason}）。",
             resume_hint="数据没有丢失；稍后可继续：ddtp resume {transfer}",
+            unreachable_hint="请检查网络；若网络正常，请向该机构索取最新名片",
             pack_hint=(
                 "请向出具文件的机构领取数据包（ddtp collect 名称），"
                 "或自行打包：ddtp pack 文件 --schema 类别 --witness 名片"

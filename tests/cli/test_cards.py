@@ -1,10 +1,15 @@
 """Cards, addresses and trust on the command line."""
 
 import json
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ddtp.identity.document import encode_card_text, parse_card
+from ddtp.protocol import envelope
+from ddtp.store.keystore import load_identity
 from ddtp.verify.policy import parse_policy
 from tests.cli.conftest import Run
 
@@ -35,6 +40,20 @@ def test_add_list_and_find_by_name(person: Run, card: Path) -> None:
     missing = person("card", "show", "Bank Z")
     assert missing.code == 2
     assert "Bank A" in missing.err
+
+
+def test_older_card_is_refused(person: Run, card: Path, tmp_path: Path) -> None:
+    """A card never replaces a newer one, so nobody is sent back to an address that was given up."""
+    present = parse_card(card.read_text(), now=int(time.time())).body
+    bank = load_identity(tmp_path / "bank", passphrase=None).institution_key("sign")
+    old = tmp_path / "old"
+    old.write_text(encode_card_text(envelope.sign(replace(present, issued=present.issued - 60), bank)))
+    assert person("card", "add", old).code == 0
+    assert person("card", "add", card).code == 0
+    done = person("card", "add", old)
+    assert done.code == 2
+    assert "older" in done.err
+    assert person("card", "show", "Bank A", "--json").json["issued"] == present.issued
 
 
 def test_address_for_an_institution(person: Run, card: Path, tmp_path: Path) -> None:

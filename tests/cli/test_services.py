@@ -264,3 +264,4 @@ def test_peer_that_does_not_answer(town: Path, tmp_path: Path) -> None:
     done = run(town / "person", "collect", card, "--json")
     assert done.code == 7
     assert done.error["code"] == "unreachable"
+    assert "card" in done.error["hint"]
