@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import select
+import shutil
 import subprocess
 import sys
 import time
@@ -57,23 +58,28 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
+def run(home: Path | None, *arguments: object, stdin: str = "", **more: str) -> Finished:
+    """Run the command line without a terminal."""
+    done = subprocess.run(
+        command(home, arguments),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        env=environment(**more),
+        check=False,
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
 @pytest.fixture
 def ddtp(home: Path) -> Run:
     """Runs the command line in the home, without a terminal."""
 
-    def run(*arguments: object, home: Path | None = home, stdin: str = "", **more: str) -> Finished:
-        done = subprocess.run(
-            command(home, arguments),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_SECONDS,
-            env=environment(**more),
-            check=False,
-        )
-        return Finished(done.returncode, done.stdout, done.stderr)
+    def run_here(*arguments: object, home: Path | None = home, **more: str) -> Finished:
+        return run(home, *arguments, **more)
 
-    return run
+    return run_here
 
 
 @pytest.fixture
@@ -127,16 +133,24 @@ def person(ddtp: Run) -> Run:
     return ddtp
 
 
-@pytest.fixture
-def card(ddtp: Run, tmp_path: Path) -> Path:
-    """A card file of Bank A, which issues and has a ledger."""
-    bank, file = tmp_path / "bank", tmp_path / "a.ddtp-card"
-    assert ddtp("init", *CARD, "--no-passphrase", home=bank).code == 0
+@pytest.fixture(scope="session")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the home of Bank A, which issues and has a ledger, and its card."""
+    town = tmp_path_factory.mktemp("town")
+    bank = town / "bank"
+    assert run(bank, "init", *CARD, "--no-passphrase").code == 0
     settings = bank / "config.toml"
     extra = '\n[serve]\nroles = ["issuer", "receiver", "ledger"]\n[ledger]\norigin = "bank-a.example/ddtp"\n'
     (bank / "requests").mkdir()
     extra += '[receiver]\npolicy = "policy.toml"\nrequests = "requests"\n'
     settings.write_text(settings.read_text() + extra)
-    made = ddtp("card", "make", "--address", "/ip4/127.0.0.1/tcp/9", "--out", file, home=bank)
+    made = run(bank, "card", "make", "--address", "/ip4/127.0.0.1/tcp/9", "--out", town / "a.ddtp-card")
     assert made.code == 0, made.err
-    return file
+    return town
+
+
+@pytest.fixture
+def card(town: Path, tmp_path: Path) -> Path:
+    """A card file of Bank A, beside its home, for one test."""
+    shutil.copytree(town / "bank", tmp_path / "bank")
+    return Path(shutil.copy(town / "a.ddtp-card", tmp_path))

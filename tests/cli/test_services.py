@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import CARD, TIMEOUT_SECONDS, Finished, command, environment
+from tests.cli.conftest import CARD, TIMEOUT_SECONDS, command, environment, run
 
 pytestmark = pytest.mark.slow
 
@@ -47,19 +47,6 @@ items = ["name", "papers/"]
 level = 2
 sensitive = false
 """
-
-
-def run(home: Path, *arguments: object) -> Finished:
-    done = subprocess.run(
-        command(home, arguments),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_SECONDS,
-        env=environment(),
-        check=False,
-    )
-    return Finished(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture(scope="module")
