@@ -2,7 +2,9 @@
 
 import argparse
 import os
+import platform
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         install=chosen.install,
     )
     encode = encode_json if chosen.json else encode_row
+    sys.stderr.write(machine())
     try:
         for area in dict.fromkeys(chosen.areas):
             for found in AREAS[area](options):
@@ -47,6 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return 0
+
+
+def machine() -> str:
+    """Return what figures depend on, in a line for people."""
+    load = os.getloadavg()[0]
+    facts = f"{os.cpu_count()} cores, load {load:.1f}, {platform.machine()}, Linux {platform.release()}"
+    return f"{facts}, Python {platform.python_version()}\n"
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -87,4 +97,6 @@ def existing(text: str) -> Path:
 
 
 if __name__ == "__main__":
+    # so that the processes and the data of a benchmark that is stopped do not stay
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(main())

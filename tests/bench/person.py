@@ -1,7 +1,8 @@
 """A person as a process of its own: `python -m tests.bench.person HOME CARD PACKAGE TIMES`.
 
 Sends a package that many times and prints one JSON object: `sent_s`, for each time the seconds from the confirmation to
-the checked receipt; `phases_s`, for the last time the seconds spent in each phase; `peak_rss_MB` of this process.
+the checked receipt; `phases_s`, for the last time the seconds spent in each phase; `cpu_s` and
+`peak_rss_MB` of this process.
 """
 
 import json
@@ -34,7 +35,7 @@ async def main(home: str, card_file: str, package: str, times: str) -> None:
             spent.append(sum(phases.values()))
             if not sent.verified:
                 raise RuntimeError(f"expected a verified package, found step {sent.failed_step}: {sent.reason}")
-    result = {"sent_s": spent, "phases_s": phases, "peak_rss_MB": peak_rss_megabytes()}
+    result = {"sent_s": spent, "phases_s": phases, "cpu_s": time.process_time(), "peak_rss_MB": peak_rss_megabytes()}
     sys.stdout.write(json.dumps(result) + "\n")
 
 

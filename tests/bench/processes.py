@@ -1,6 +1,6 @@
 """Processes that a benchmark starts: daemons and persons, their memory, and their end."""
 
-import json
+import os
 import re
 import shutil
 import subprocess
@@ -10,7 +10,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-START_SECONDS = 30.0
 STOP_SECONDS = 15.0
 
 
@@ -31,22 +30,25 @@ class Daemon:
         )
         self.pid = self._process.pid
 
-    def wait_until_ready(self) -> dict[str, object]:
-        """Return what the daemon says once it answers.
+    def wait_until_ready(self) -> None:
+        """Wait until the daemon answers; it then writes its first line.
 
         Raises:
             RuntimeError: It ended instead.
         """
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
+        if not self._process.stdout.readline():
             raise RuntimeError(f"a daemon ended: {Path(self._log.name).read_text()[-500:]}")
-        ready: dict[str, object] = json.loads(line)
-        return ready
 
     def peak_rss_megabytes(self) -> float:
         """Return the most memory that it has had."""
         return peak_rss_megabytes(self.pid)
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time that it has used."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        # proc(5): utime and stime are fields 14 and 15, and two fields were cut off
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def stop(self) -> None:
         """Ask it to stop, and kill it if it does not."""
@@ -69,8 +71,8 @@ class Daemon:
         self.stop()
 
 
-def run_module(module: str, arguments: Sequence[str], *, timeout_seconds: float) -> dict[str, object]:
-    """Run a module of the benchmark as a process of its own and return the JSON object that it prints.
+def run_module(module: str, arguments: Sequence[str], *, timeout_seconds: float) -> str:
+    """Run a module of the benchmark as a process of its own and return what it prints.
 
     Raises:
         RuntimeError: It failed.
@@ -85,8 +87,7 @@ def run_module(module: str, arguments: Sequence[str], *, timeout_seconds: float)
     )
     if done.returncode:
         raise RuntimeError(f"{module} failed: {done.stderr[-1500:]}")
-    result: dict[str, object] = json.loads(done.stdout)
-    return result
+    return done.stdout
 
 
 def peak_rss_megabytes(pid: int | str = "self") -> float:

@@ -1,9 +1,11 @@
 """A bank that receives, its verifier and a ledger, each a daemon of its own, and homes of an issuer and a person."""
 
+import json
 import os
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -56,6 +58,16 @@ seconds = 86400
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a process of the person told: the fields of the object that `person` prints."""
+
+    sent_s: list[float]
+    phases_s: dict[str, float]
+    cpu_s: float
+    peak_rss_MB: float  # noqa: N815 - the name in the object, with its unit
+
+
 class Town:
     """Runs from entering to leaving; everything lies under one directory.
 
@@ -68,6 +80,7 @@ class Town:
         self.policy = root / "policy.toml"
         self._stack = ExitStack()
         self._packages = 0
+        self._daemons: dict[str, Daemon] = {}
 
     def __enter__(self) -> Self:
         self.root.mkdir()
@@ -83,6 +96,11 @@ class Town:
     ) -> None:
         self._stack.close()
         shutil.rmtree(self.root)
+
+    @property
+    def receiver(self) -> Daemon:
+        """The process of the receiving bank."""
+        return self._daemons[RECEIVER]
 
     def issue(self, folder: Path) -> Path:
         """Issue a package with everything in a folder to the person, and return its file."""
@@ -100,10 +118,11 @@ class Town:
         trio.run(issue)
         return output
 
-    def send(self, package: Path, *, times: int) -> dict[str, object]:
-        """Let the person send a package, in a process of its own; see `person` for what it tells."""
+    def send(self, package: Path, *, times: int) -> Told:
+        """Let the person send a package, in a process of its own."""
         arguments = [str(self.root / PERSON), str(self.root / RECEIVER / CARD), str(package), str(times)]
-        return run_module("tests.bench.person", arguments, timeout_seconds=SEND_SECONDS)
+        told = json.loads(run_module("tests.bench.person", arguments, timeout_seconds=SEND_SECONDS))
+        return Told(**told)
 
     def export_received(self) -> ExportedTransfer:
         """Take the newest package that the receiver has verified out, as files and a proof bundle."""
@@ -121,10 +140,6 @@ class Town:
     def forget_received(self) -> None:
         """Delete what the receiver has released."""
         shutil.rmtree(self.root / RECEIVER / "inbox", ignore_errors=True)
-
-    def receiver_peak_rss_megabytes(self) -> float:
-        """Return the most memory that the receiving daemon has had."""
-        return self._receiver.peak_rss_megabytes()
 
     def _start(self, stack: ExitStack) -> None:
         verifier_did = _seed(self.root / VERIFIER).verifier_key().did
@@ -144,14 +159,13 @@ class Town:
             f"[receiver]\npolicy = {_toml(self.policy)}\nrequests = {_toml(requests)}\n"
             f"inbox = {_toml(self.root / RECEIVER / 'inbox')}\nverifier = {_toml(self.root / VERIFIER / CARD)}\n"
         )
-        self._receiver = self._daemon(stack, RECEIVER, ["receiver"], ledger_card + settings)
+        self._daemon(stack, RECEIVER, ["receiver"], ledger_card + settings)
         _configure(self.root / ISSUER, [], ledger_card)
 
-    def _daemon(self, stack: ExitStack, name: str, roles: Sequence[str], settings: str) -> Daemon:
+    def _daemon(self, stack: ExitStack, name: str, roles: Sequence[str], settings: str) -> None:
         _configure(self.root / name, roles, settings)
-        daemon = stack.enter_context(Daemon(self.root / name))
-        daemon.wait_until_ready()
-        return daemon
+        self._daemons[name] = stack.enter_context(Daemon(self.root / name))
+        self._daemons[name].wait_until_ready()
 
 
 def make_file(path: Path, size: int) -> None:

@@ -8,13 +8,14 @@ What arrives is compared with its source byte for byte, outside the clock.
 import filecmp
 import re
 import statistics
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.bench.figures import Figure, Measured, Missing, Options, seconds
+from tests.bench.figures import Figure, Measured, Missing, Options
 from tests.bench.rivals import Rivals
-from tests.bench.town import BIG_FILE, Town, make_file
+from tests.bench.town import BIG_FILE, Told, Town, make_file
 
 SENDS = 5
 """Transfers of a small package per sample run, all samples."""
@@ -37,8 +38,10 @@ class _Samples:
     small: list[float] = field(default_factory=list)
     sent: list[float] = field(default_factory=list)
     phases: dict[str, list[float]] = field(default_factory=dict)
-    sender: list[float] = field(default_factory=list)
-    receiver: list[float] = field(default_factory=list)
+    sender_cpu: list[float] = field(default_factory=list)
+    receiver_cpu: list[float] = field(default_factory=list)
+    sender_rss: list[float] = field(default_factory=list)
+    receiver_rss: list[float] = field(default_factory=list)
     others: dict[tuple[str, str], list[float]] = field(default_factory=dict)
 
 
@@ -56,9 +59,7 @@ def _latency(town: Town, name: str, size: int, *, runs: int) -> Figure:
     # the first is not counted: it opens connections to the ledger and loads code
     told = town.send(town.issue(folder), times=1 + SENDS * runs)
     _check_received(town, folder, count=1 + SENDS * runs)
-    samples = told["sent_s"]
-    assert isinstance(samples, list)
-    return Figure(name, "ms", [1000 * sample for sample in samples[1:]])
+    return Figure(name, "ms", [1000 * sent for sent in told.sent_s[1:]])
 
 
 def _loads(options: Options) -> Iterator[Figure | Missing]:
@@ -86,16 +87,15 @@ def _loads(options: Options) -> Iterator[Figure | Missing]:
 
 
 def _large(town: Town, source: Path, package: Path, samples: _Samples) -> None:
+    cpu_before = town.receiver.cpu_seconds()
     wall, told = _send(town, source, package)
-    sent, phases, sender = told["sent_s"], told["phases_s"], told["peak_rss_MB"]
-    assert isinstance(sent, list)
-    assert isinstance(phases, dict)
-    assert isinstance(sender, float)
     samples.large.append(wall)
-    samples.sent += sent
-    samples.sender.append(sender)
-    samples.receiver.append(town.receiver_peak_rss_megabytes())
-    for phase, spent in phases.items():
+    samples.sent += told.sent_s
+    samples.sender_cpu.append(told.cpu_s)
+    samples.receiver_cpu.append(town.receiver.cpu_seconds() - cpu_before)
+    samples.sender_rss.append(told.peak_rss_MB)
+    samples.receiver_rss.append(town.receiver.peak_rss_megabytes())
+    for phase, spent in told.phases_s.items():
         samples.phases.setdefault(phase, []).append(spent)
 
 
@@ -106,8 +106,10 @@ def _large_figures(size: str, size_bytes: int, samples: _Samples) -> Iterator[Fi
     yield Figure(f"verified_{size}_after_confirmation_s", "s", samples.sent)
     for phase, spent in samples.phases.items():
         yield Figure(f"verified_{size}_phase_{phase}_s", "s", spent)
-    yield Figure("peak_rss_sender_MB", "MB", samples.sender)
-    yield Figure("peak_rss_receiver_MB", "MB", samples.receiver)
+    yield Figure(f"verified_{size}_cpu_sender_s", "s", samples.sender_cpu)
+    yield Figure(f"verified_{size}_cpu_receiver_s", "s", samples.receiver_cpu)
+    yield Figure("peak_rss_sender_MB", "MB", samples.sender_rss)
+    yield Figure("peak_rss_receiver_MB", "MB", samples.receiver_rss)
 
 
 def _comparisons(size: str, samples: _Samples, rivals: Rivals) -> Iterator[Figure | Missing]:
@@ -121,10 +123,11 @@ def _comparisons(size: str, samples: _Samples, rivals: Rivals) -> Iterator[Figur
         yield Figure(name, "1", ratios)
 
 
-def _send(town: Town, source: Path, package: Path) -> tuple[float, dict[str, object]]:
+def _send(town: Town, source: Path, package: Path) -> tuple[float, Told]:
     """Send once, check what arrived, delete it; return the wall time of the person's process and what it told."""
-    told: dict[str, object] = {}
-    wall = seconds(lambda: told.update(town.send(package, times=1)))
+    start = time.perf_counter()
+    told = town.send(package, times=1)
+    wall = time.perf_counter() - start
     _check_received(town, source, count=1)
     return wall, told
 
