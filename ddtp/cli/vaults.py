@@ -37,7 +37,9 @@ def collect(context: typer.Context, *, card: cards.CardName) -> None:
     async def work(agent: "Agent") -> "tuple[PackageRow, ...]":
         return await agent.collect(issuer)
 
-    _show_packages(console, list(homes.with_agent(console, work)), empty=f"{issuer.body.name} has nothing new for you.")
+    _show_packages(
+        console, list(homes.with_agent(console, work)), empty=f"{issuer.body.name} has nothing ready for you."
+    )
 
 
 def inbox(context: typer.Context) -> None:
