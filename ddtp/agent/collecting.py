@@ -13,7 +13,7 @@ import trio
 
 from ddtp.agent.context import CALL_TIMEOUT_SECONDS, COLLECT_PROTOCOL, Context
 from ddtp.agent.opening import read_manifest
-from ddtp.errors import DdtpError, DecodeError, NotFound, ProtocolViolation
+from ddtp.errors import DdtpError, NotFound, ProtocolViolation
 from ddtp.identity.binding import check_binding, make_binding
 from ddtp.identity.document import Card
 from ddtp.protocol.envelope import Signed
@@ -88,7 +88,7 @@ async def collect(context: Context, card: Signed[Card], *, folder: Path) -> tupl
         folder: Where the package files go; those that are there already are not fetched again.
 
     Returns:
-        The new files, whole and durable.
+        The files of all that is ready, whole and durable.
 
     Raises:
         PeerUnreachable, PeerRefused, PeerStalled, PeerVanished: The issuer cannot be asked.
@@ -118,6 +118,7 @@ async def collect(context: Context, card: Signed[Card], *, folder: Path) -> tupl
         ready = ReadyList.parse(await ask(Question(holder=holder.did, binding=binding.envelope)))
         for package in ready.packages:
             path = folder / f"{package.package_id.hex()}{PACKAGE_SUFFIX}"
+            fetched.append(path)
             if path.exists():
                 continue
             with replacing(path) as descriptor:
@@ -126,7 +127,6 @@ async def collect(context: Context, card: Signed[Card], *, folder: Path) -> tupl
                     if len(piece) != min(PIECE_BYTES, package.size_bytes - offset):
                         raise ProtocolViolation("expected a whole piece of the package file, found another length")
                     await trio.to_thread.run_sync(write_all, descriptor, piece)
-            fetched.append(path)
     return tuple(fetched)
 
 
@@ -180,7 +180,7 @@ class Counter:
         for path in sorted(self._folder.glob(f"*{PACKAGE_SUFFIX}")):
             try:
                 reader = PackageReader(path)
-            except (DecodeError, NotFound):
+            except DdtpError:
                 continue
             try:
                 manifest = read_manifest(reader).body

@@ -43,26 +43,24 @@ class Material:
 class HolderSide:
     """The holder's side of one exchange (a `SenderPort`)."""
 
-    def __init__(
-        self, context: Context, material: Material, *, heads: tuple[bytes, ...], cipher: ReceiptRow | None
-    ) -> None:
+    def __init__(self, context: Context, material: Material, *, cipher: ReceiptRow | None) -> None:
         self._context = context
         self._row = material.row
         self._opened = material.opened
         self._content = material.content
         self._card = material.card
-        self._heads = heads
         self._nonce = context.random_bytes(32)
         self._offer = Offer.parse(material.row.offer)
         self._tree = merkle.RootBuilder()
         self._one_time_key = b""
+        self._key_expires = 0
         self.released: KeyRelease | None = None
         # an earlier attempt may have brought it: the receiver then answers with its last word at once
-        self._cipher_receipt = envelope.verify(Receipt, cipher.envelope) if cipher else None
+        self.cipher_receipt = envelope.verify(Receipt, cipher.envelope) if cipher else None
 
     def hello(self) -> Hello:
-        """Open the exchange; who we are is only said to the right receiver, in the offer."""
-        return Hello(suites=(SUITE,), nonce=self._nonce, heads=self._heads)
+        """Open the exchange; who we are, and what we know, is only said to the right receiver, in the offer."""
+        return Hello(suites=(SUITE,), nonce=self._nonce)
 
     async def offer(self, hello: Hello, remote_peer_id: str) -> Offer:
         """Make sure that the receiver is the one on the card, then say who we are and what we bring."""
@@ -93,7 +91,7 @@ class HolderSide:
         key_offer = envelope.verify(KeyOffer, accept.key_offer, signer=self._card.signer)
         if key_offer.body.transfer_id != self._row.transfer_id or key_offer.body.expires <= self._context.clock():
             raise ProtocolViolation("expected a fresh one-time key for this transfer, found another one")
-        self._one_time_key = key_offer.body.one_time_key
+        self._one_time_key, self._key_expires = key_offer.body.one_time_key, key_offer.body.expires
         held = [range(part.start, part.stop) for part in accept.have]
         for start in range(0, self._content.chunk_count, BATCH_CHUNKS):
             indexes = range(start, min(start + BATCH_CHUNKS, self._content.chunk_count))
@@ -119,12 +117,16 @@ class HolderSide:
         signed = self._check(receipt, previous=None)
         if receipt.stage is not Stage.CIPHER or signed.body.ciphertext_root != self._tree.root():
             raise ProtocolViolation("expected a receipt for the ciphertext that was sent, found another one")
-        self._cipher_receipt = signed
+        if self.cipher_receipt is not None and self.cipher_receipt.envelope != signed.envelope:
+            raise ProtocolViolation("expected the receipt that was given before, found a second one")
+        self.cipher_receipt = signed
         await self._context.records.save_receipt(
             self._row.transfer_id, ReceiptRow(receipt.stage.value, signed.envelope, anchor=None)
         )
         grant = envelope.verify(Grant, self._offer.grant)
         check_in_force(grant.body, now=self._context.clock())
+        if self._key_expires <= self._context.clock():
+            raise ProtocolViolation("expected a one-time key that is valid, found an expired one")
         assert self._row.secret is not None, "a transfer that runs has its key"
         # From here on the receiver can read; a crash before the next receipt leaves the state "keyed".
         await self._context.records.set_state(self._row.transfer_id, TransferState.KEYED, now=self._context.clock())
@@ -140,7 +142,7 @@ class HolderSide:
 
     def check(self, answer: ReceiptMessage) -> Signed[Receipt]:
         """Check the last receipt of the exchange."""
-        return self._check(answer, previous=self._cipher_receipt)
+        return self._check(answer, previous=self.cipher_receipt)
 
     def _check(self, message: ReceiptMessage, *, previous: Signed[Receipt] | None) -> Signed[Receipt]:
         grant = envelope.verify(Grant, self._offer.grant)

@@ -1,6 +1,7 @@
 """Use case: take a transfer out as files and a proof bundle that verifies anywhere, without us (spec/10 s.1)."""
 
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,9 +62,9 @@ async def export(context: Context, transfer: TransferRow, folder: Path) -> Expor
 def _write(evidence: bytes, inbox: Path | None, folder: Path, name: str) -> ExportedTransfer:
     if folder.exists():
         raise StorageFailed(f"expected no folder at {folder}, found one", hint="choose another name")
-    temporary = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    make_directory(temporary)
+    make_directory(folder.parent)
+    with storage_errors(folder):
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     try:
         openings, count = None, 0
         if inbox is not None:

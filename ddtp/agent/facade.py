@@ -20,7 +20,7 @@ from ddtp.agent.sending import PreparedTransfer, SentTransfer
 from ddtp.chain.ledger import Ledger
 from ddtp.chain.sqlite_ledger import open_sqlite_ledger
 from ddtp.config import Config, load_config
-from ddtp.errors import AlreadyRunning, ConfigInvalid
+from ddtp.errors import ConfigInvalid, EvidenceError, NotFound, PolicyRefused
 from ddtp.identity.document import Card, HolderAddress, LogRef, parse_card
 from ddtp.identity.keys import SELF, PrivateKey, Seed
 from ddtp.identity.language import Language
@@ -28,7 +28,7 @@ from ddtp.protocol import envelope
 from ddtp.protocol.envelope import Signed
 from ddtp.protocol.leaves import Field
 from ddtp.store.durable import make_directory, read_file
-from ddtp.store.keystore import load_identity, locked
+from ddtp.store.keystore import is_locked, load_identity
 from ddtp.store.packages import PACKAGE_SUFFIX
 from ddtp.store.records import Direction, PackageRow, Records, TransferRow, open_records
 from ddtp.transfer.host import Host, open_host
@@ -133,7 +133,20 @@ class Agent:
     async def collect(self, card: Signed[Card]) -> tuple[PackageRow, ...]:
         """Fetch the packages that an issuer holds ready for us into the vault; see `collecting.collect`."""
         paths = await collecting.collect(self.context, card, folder=self.context.config.vault / PACKAGES)
-        return tuple([await self.keep(path) for path in paths])
+        known = {row.path for row in await self.packages()}
+        rows, failure = [], None
+        for path in paths:
+            if Path(await trio.Path(path).absolute()) in known:
+                continue
+            try:
+                rows.append(await self.keep(path))
+            except (EvidenceError, PolicyRefused) as err:
+                # one bad package must not hide the others; it is fetched again next time
+                await trio.to_thread.run_sync(lambda path=path: path.unlink(missing_ok=True))
+                failure = err
+        if failure is not None and not rows:
+            raise failure
+        return tuple(rows)
 
     async def prepare(
         self,
@@ -250,12 +263,13 @@ def own_ledger(config: Config, seed: Seed, *, clock: Callable[[], int]) -> Abstr
 
 def service_addresses(home: Path) -> tuple[str, ...]:
     """Return where the service of a home answers; nothing if it does not run."""
+    if not is_locked(home):
+        return ()
     try:
-        with locked(home):
-            return ()
-    except AlreadyRunning:
         state = json.loads(read_file(home / SERVICE_STATE_FILE, max_bytes=MAX_STATE_BYTES))
-        return tuple(state["addresses"])
+    except NotFound:
+        return ()  # it is just starting, or ending
+    return tuple(state["addresses"])
 
 
 def wall_clock() -> int:

@@ -17,7 +17,6 @@ from ddtp.errors import UsageError
 from ddtp.identity.document import HolderAddress
 from ddtp.identity.keys import PrivateKey
 from ddtp.protocol.leaves import Field
-from ddtp.store.records import PackageRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +143,6 @@ def cancellable(tick: Callable[[int], None]) -> Callable[[int], None]:
         tick(count)
 
     return call
-
-
-async def keep_in_vault(context: Context, package: IssuedPackage, manifest: bytes) -> None:
-    """Remember a package of this home's own vault."""
-    await context.records.save_package(PackageRow(package.package_id, package.path, manifest, added=context.clock()))
 
 
 def _issued(sealed: SealedPackage, order: Order) -> IssuedPackage:

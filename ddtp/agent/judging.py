@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Protocol
 
+import trio
+
 from ddtp.agent.context import CALL_TIMEOUT_SECONDS, VERIFY_PROTOCOL, Context
 from ddtp.errors import VerificationFailed
 from ddtp.identity.document import Card
@@ -52,7 +54,10 @@ def local_judge(policy: TrustPolicy, receiver: str) -> Judge:
     """Return a judge that decides in this process."""
 
     async def judge(evidence: Evidence, *, now: int) -> VerifiedEvidence:
-        return verify_evidence(evidence.encode(), policy=policy, receiver=receiver, now=now)
+        encoded = evidence.encode()
+        return await trio.to_thread.run_sync(
+            lambda: verify_evidence(encoded, policy=policy, receiver=receiver, now=now)
+        )
 
     return judge
 

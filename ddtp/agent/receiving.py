@@ -7,7 +7,8 @@ acknowledges, opens it only in quarantine, and releases plaintext only for a `Ve
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import final
 
@@ -26,15 +27,19 @@ from ddtp.consent.grant import Grant
 from ddtp.crypto import sm2
 from ddtp.errors import (
     ConsentInvalid,
+    ContentMismatch,
+    DdtpError,
     EnvironmentProblem,
     EvidenceError,
     Overloaded,
+    PeerError,
     PolicyRefused,
     ProtocolViolation,
     SignatureInvalid,
     StoreDamaged,
     VerificationFailed,
 )
+from ddtp.identity import did as dids
 from ddtp.identity.binding import check_binding, make_binding
 from ddtp.identity.keys import PrivateKey
 from ddtp.protocol import envelope, keywrap
@@ -57,13 +62,17 @@ from ddtp.store.blobs import SealedBlob
 from ddtp.store.records import FINAL_STATES, Direction, ReceiptRow, TransferRow, TransferState
 from ddtp.verify.evidence import Evidence
 from ddtp.verify.receipt import Receipt, cipher_receipt, rejected_receipt, verified_receipt
+from ddtp.verify.steps import Step, checking
 from ddtp.verify.verified import VerifiedEvidence, VerifiedPackage
 
 KEY_OFFER_SECONDS = 24 * 3600
 """Life of a one-time key: a transfer that takes longer resumes with the same key offered anew."""
 
 INCOMING = "incoming"
-QUARANTINE = "quarantine"
+QUARANTINE_PATTERN = ".*.part"
+"""Quarantine lies in the inbox, because only a rename on one disk releases all files at once."""
+IDLE_SECONDS = 7 * 86400
+"""An unfinished transfer that nobody resumes for a week is given up, and its room is free again."""
 
 _logger = logging.getLogger(__name__)
 
@@ -78,6 +87,7 @@ class Reception:
         judge: Verifies evidence.
         notify: Told of every finished transfer.
         active: Ids of transfers that are being received now.
+        reserving: Held while room is counted and reserved, so that parallel offers cannot pass the bound together.
     """
 
     context: Context
@@ -85,6 +95,7 @@ class Reception:
     judge: Judge
     notify: Callable[[TransferRow], None]
     active: set[bytes]
+    reserving: trio.Lock = field(default_factory=trio.Lock)
 
 
 @final
@@ -96,6 +107,7 @@ class Receiver:
         self._context = reception.context
         self._key: PrivateKey = reception.context.institution_key
         self._nonce = b""
+        self._claimed: bytes | None = None
         self._offer: Offer | None = None
         self._blob: SealedBlob | None = None
         self._cipher: Signed[Receipt] | None = None
@@ -120,7 +132,7 @@ class Receiver:
         try:
             return await self._admit(offer, remote_peer_id)
         except (EvidenceError, PolicyRefused, Overloaded, EnvironmentProblem) as err:
-            return Decline(transfer_id=offer.transfer_id, code=err.code, reason=err.message[:500])
+            return Decline(transfer_id=offer.transfer_id, code=err.code, reason=public_reason(err))
 
     async def _admit(self, offer: Offer, remote_peer_id: str) -> Accept | ReceiptMessage:
         now = self._context.clock()
@@ -131,6 +143,8 @@ class Receiver:
             nonce=self._nonce,
             now=now,
         )
+        # from here on this exchange alone decides about the transfer, across every await below
+        self._claim(offer.transfer_id)
         known = await self._context.records.find_transfer(offer.transfer_id)
         if known is not None:
             self._check_same(known, offer, holder)
@@ -143,15 +157,18 @@ class Receiver:
         if not await self._context.records.consume_grant(verified.grant.digest, offer.transfer_id):
             raise ConsentInvalid("expected a consent that is unused, found one that another transfer has used")
         self._check_room(offer)
-        row = known or await self._begin(offer, verified)
-        self._claim(offer.transfer_id)
+        async with self._shared.reserving:
+            self._blob = await trio.to_thread.run_sync(self._open_blob, offer)
+        if known is None:
+            await self._begin(offer, verified)
+        # spec/08 s.3: a one-time key is for one session
+        one_time_key = PrivateKey(sm2.generate_private_key(self._context.random_bytes))
+        await self._context.records.set_secret(offer.transfer_id, one_time_key.raw)
         self._offer = offer
-        self._blob = await trio.to_thread.run_sync(self._open_blob, offer)
         have = self._blob.durable_chunks
-        assert row.secret is not None, "a transfer that is not final has its one-time key"
         key_offer = KeyOffer(
             transfer_id=offer.transfer_id,
-            one_time_key=PrivateKey(row.secret).public_key,
+            one_time_key=one_time_key.public_key,
             expires=now + KEY_OFFER_SECONDS,
         )
         return Accept(
@@ -171,7 +188,7 @@ class Receiver:
         assert self._offer is not None, "chunks follow an offer"
         count, root = await trio.to_thread.run_sync(self._blob.finish)
         if (finish.chunk_count, finish.ciphertext_root) != (count, root):
-            raise ProtocolViolation("expected the root over the chunks that arrived, found another one")
+            raise ContentMismatch("expected the root over the chunks that arrived, found another one")
         stored = (await self._context.records.receipts(finish.transfer_id)).get(Stage.CIPHER.value)
         if stored is None:
             receipt = envelope.sign(
@@ -187,6 +204,8 @@ class Receiver:
             await self._context.records.save_receipt(finish.transfer_id, stored)
             await self._context.records.set_state(finish.transfer_id, TransferState.RECEIVED, now=self._context.clock())
         self._cipher = envelope.verify(Receipt, stored.envelope)
+        if self._cipher.body.ciphertext_root != root:
+            raise ContentMismatch("expected the chunks that were signed for before, found others")
         return ReceiptMessage(stage=Stage.CIPHER, receipt=stored.envelope)
 
     async def conclude(self, release: KeyRelease) -> ReceiptMessage:
@@ -204,21 +223,21 @@ class Receiver:
             receipt = rejected_receipt(failure, cipher=self._cipher, at=self._context.clock())
             stage, state, failed = Stage.REJECTED, TransferState.REJECTED, failure
         signed = envelope.sign(receipt, self._key)
-        async with configured_ledger(self._context) as ledger:
-            proof = await anchor(self._context, ledger, kind=EntryKind.RECEIPT, subject=signed.digest)
         transfer_id = self._offer.transfer_id
-        await self._context.records.save_receipt(
-            transfer_id, ReceiptRow(stage.value, signed.envelope, anchor=proof.encode())
-        )
-        await self._context.records.set_state(
+        if failed is not None:
+            # an earlier process may have released the files and ended before it could say so
+            await trio.to_thread.run_sync(lambda: shutil.rmtree(self._inbox(transfer_id), ignore_errors=True))
+        await self._context.records.conclude(
             transfer_id,
             state,
+            receipt=ReceiptRow(stage.value, signed.envelope, anchor=None),
             now=self._context.clock(),
             failed_step=failed.step if failed else None,
             reason=failed.message[:500] if failed else None,
-            forget_secret=True,
         )
-        # The outcome is durable; if we crash before the blob is gone, the next start deletes it.
+        # The outcome is durable and stays: a repeated offer gets this receipt. What follows is done again at the next
+        # start if we crash: the receipt is put on the ledger, the chunks are deleted.
+        await anchor_receipts(self._context)
         await trio.to_thread.run_sync(self._discard_blob)
         row = await self._context.records.find_transfer(transfer_id)
         assert row is not None, "the row was written above"
@@ -227,29 +246,28 @@ class Receiver:
 
     async def aclose(self) -> None:
         """Release files; what is durable stays for the next attempt."""
-        if self._offer is not None:
-            self._shared.active.discard(self._offer.transfer_id)
+        if self._claimed is not None:
+            self._shared.active.discard(self._claimed)
         if self._blob is not None:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self._blob.close)
 
-    async def _begin(self, offer: Offer, verified: VerifiedEvidence) -> TransferRow:
+    async def _begin(self, offer: Offer, verified: VerifiedEvidence) -> None:
         now = self._context.clock()
         row = TransferRow(
             transfer_id=offer.transfer_id,
             direction=Direction.IN,
             state=TransferState.OFFERED,
             peer=verified.grant.body.subject,
-            peer_name="",
+            peer_name=dids.short(verified.grant.body.subject),
             package_id=verified.manifest.body.package_id,
             schema=verified.manifest.body.schema,
             offer=replace(offer, binding=b"\x00").encode(),
-            secret=sm2.generate_private_key(self._context.random_bytes),
+            secret=None,
             created=now,
             updated=now,
         )
         await self._context.records.add_transfer(row)
-        return row
 
     def _check_same(self, known: TransferRow, offer: Offer, holder: str) -> None:
         """A transfer id means one content for ever: the same offer but for the binding."""
@@ -259,6 +277,8 @@ class Receiver:
             raise PolicyRefused("expected the same offer under a known transfer id, found another one")
 
     async def _last_receipt(self, known: TransferRow) -> ReceiptMessage:
+        if known.state is TransferState.DECLINED:
+            raise PolicyRefused("expected a transfer that is still open, found one that was given up")
         stage = Stage.VERIFIED if known.state is TransferState.VERIFIED else Stage.REJECTED
         receipts = await self._context.records.receipts(known.transfer_id)
         return ReceiptMessage(stage=stage, receipt=receipts[stage.value].envelope)
@@ -272,12 +292,13 @@ class Receiver:
         if transfer_id in self._shared.active:
             raise Overloaded("expected one exchange per transfer at a time, found another one running")
         self._shared.active.add(transfer_id)
+        self._claimed = transfer_id
 
     def _open_blob(self, offer: Offer) -> SealedBlob:
         directory = self._context.config.vault / INCOMING
         name = offer.transfer_id.hex()
-        others = sum(path.stat().st_size for path in directory.glob("*.sealed") if path.stem != name)
-        if others + sealed_bytes(offer.seal) > self._shared.settings.max_incoming_bytes:
+        others = [path for path in directory.glob("*.sealed") if path.stem != name]
+        if sum(map(_size, others)) + sealed_bytes(offer.seal) > self._shared.settings.max_incoming_bytes:
             raise Overloaded("expected room for unfinished transfers, found none")
         try:
             return SealedBlob(directory, name, header=offer.seal)
@@ -299,40 +320,94 @@ class Receiver:
         row = await self._context.records.find_transfer(self._offer.transfer_id)
         assert row is not None, "a running transfer has its row"
         assert row.secret is not None, "a running transfer has its one-time key"
-        content_key = keywrap.unwrap(
-            release.wrapped_key,
-            private_key=row.secret,
-            info=KEY_RELEASE_INFO,
-            aad=verified.grant.digest + self._cipher.digest,
+        context = transfer_context(
+            row.transfer_id,
+            sender=verified.grant.body.subject,
+            receiver=self._key.did,
+            chunk_size=self._offer.seal.chunk_size,
         )
-        cipher = ChunkCipher.open_with(
-            content_key,
-            self._offer.seal,
-            context=transfer_context(
-                row.transfer_id,
-                sender=verified.grant.body.subject,
-                receiver=self._key.did,
-                chunk_size=self._offer.seal.chunk_size,
-            ),
-        )
-        unsealer = Unsealer(
-            self._blob,
-            self._offer.seal,
-            cipher,
-            quarantine=self._context.config.vault / QUARANTINE / row.transfer_id.hex(),
-        )
-        inbox = self._shared.settings.inbox / row.transfer_id.hex()
+        with checking(Step.OPENINGS):
+            content_key = keywrap.unwrap(
+                release.wrapped_key,
+                private_key=row.secret,
+                info=KEY_RELEASE_INFO,
+                aad=verified.grant.digest + self._cipher.digest,
+            )
+            cipher = ChunkCipher.open_with(content_key, self._offer.seal, context=context)
+        inbox = self._inbox(row.transfer_id)
+        unsealer = Unsealer(self._blob, self._offer.seal, cipher, quarantine=inbox.with_name(f".{inbox.name}.part"))
         return await trio.to_thread.run_sync(unsealer.release, verified, inbox)
+
+    def _inbox(self, transfer_id: bytes) -> Path:
+        return self._shared.settings.inbox / transfer_id.hex()
 
 
 async def clean_up(context: Context) -> None:
-    """Delete what an earlier process left behind: quarantine, and chunks of transfers that have come to an end."""
+    """Delete what has no future: quarantine of an earlier process, chunks of transfers that ended or were given up.
+
+    To be called when no exchange runs, or with exchanges running only through `give_up_idle`.
+    """
+    settings = context.config.receiver
+    if settings is not None:
+        for folder in await trio.to_thread.run_sync(lambda: list(settings.inbox.glob(QUARANTINE_PATTERN))):
+            await trio.to_thread.run_sync(lambda folder=folder: shutil.rmtree(folder, ignore_errors=True))
+    await give_up_idle(context, active=frozenset())
+    await anchor_receipts(context)
+
+
+async def give_up_idle(context: Context, *, active: AbstractSet[bytes]) -> None:
+    """Free the room of transfers that ended, or that nobody has resumed for a week or within their consent.
+
+    Args:
+        context: Surroundings.
+        active: Transfers that are being received now; they stay.
+    """
+    now = context.clock()
     directory = context.config.vault / INCOMING
-    await trio.to_thread.run_sync(lambda: shutil.rmtree(context.config.vault / QUARANTINE, ignore_errors=True))
-    for path in await trio.to_thread.run_sync(lambda: list(directory.glob("*.sealed"))):
-        row = await context.records.find_transfer(bytes.fromhex(path.stem))
-        if row is None or row.state in FINAL_STATES:
-            await trio.to_thread.run_sync(_delete_blob, path)
+    for path in await trio.to_thread.run_sync(lambda: list(directory.glob("*.*"))):
+        try:
+            transfer_id = bytes.fromhex(path.stem)
+        except ValueError:
+            continue  # not ours
+        if transfer_id in active:
+            continue
+        row = await context.records.find_transfer(transfer_id)
+        if row is not None and row.state not in FINAL_STATES:
+            expires = envelope.verify(Grant, Offer.parse(row.offer).grant).body.when.expires
+            if now < min(row.updated + IDLE_SECONDS, expires):
+                continue
+            reason = "nobody went on with it in time"
+            await context.records.set_state(
+                transfer_id, TransferState.DECLINED, now=now, reason=reason, forget_secret=True
+            )
+        await trio.to_thread.run_sync(lambda path=path: path.unlink(missing_ok=True))
+
+
+async def anchor_receipts(context: Context) -> None:
+    """Put every last receipt on the ledger that is not there yet; a ledger that does not answer is asked later."""
+    pending = await context.records.unanchored_receipts()
+    if not pending:
+        return
+    try:
+        async with configured_ledger(context) as ledger:
+            for transfer_id, receipt in pending:
+                digest = envelope.verify(Receipt, receipt.envelope).digest
+                proof = await anchor(context, ledger, kind=EntryKind.RECEIPT, subject=digest)
+                await context.records.save_receipt(transfer_id, replace(receipt, anchor=proof.encode()))
+    except (EnvironmentProblem, PeerError, EvidenceError, PolicyRefused) as err:
+        _logger.warning("receipts wait for the ledger", extra={"code": err.code, "waiting": len(pending)})
+
+
+def public_reason(error: DdtpError) -> str:
+    """Return what a peer may read of an error: its message if it is about the peer's own data, else nothing."""
+    return error.message[:500] if isinstance(error, EvidenceError | PeerError | PolicyRefused | Overloaded) else ""
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0  # its transfer has just come to an end
 
 
 def _delete_blob(path: Path) -> None:

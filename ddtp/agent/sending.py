@@ -23,10 +23,12 @@ from ddtp.consent import screen
 from ddtp.consent.choice import Choice, make_choice
 from ddtp.consent.grant import Grant, build_grant
 from ddtp.consent.request import Request, check_request, parse_request
-from ddtp.crypto import sm3
 from ddtp.errors import (
+    AlreadyRunning,
+    CryptoUnavailable,
     DdtpError,
     DiskFull,
+    EnvironmentProblem,
     NotFound,
     Overloaded,
     PeerRefused,
@@ -35,13 +37,14 @@ from ddtp.errors import (
     PeerVanished,
     PolicyRefused,
     StorageFailed,
+    StoreDamaged,
 )
 from ddtp.identity.document import Card, LogRef, parse_card
 from ddtp.identity.language import Language
 from ddtp.protocol import envelope
 from ddtp.protocol.chunks import CONTENT_KEY_SIZE, SALT_SIZE
 from ddtp.protocol.envelope import Signed
-from ddtp.protocol.messages import MAX_HEADS, Offer, Stage
+from ddtp.protocol.messages import Offer, Stage
 from ddtp.protocol.openings import Disclosure, Openings
 from ddtp.protocol.package import Manifest
 from ddtp.store.records import Direction, PackageRow, ReceiptRow, TransferRow, TransferState
@@ -57,7 +60,19 @@ AFTERMATH_SECONDS = 20.0
 KEY_RELEASE_STAGE = "key-release"
 """Under this name the released key and its anchor are kept when the receiver fell silent after it (spec/08 s.5)."""
 PASSING_REFUSALS = frozenset(
-    error.code for error in (DiskFull, StorageFailed, Overloaded, PeerUnreachable, PeerStalled)
+    error.code
+    for error in (
+        AlreadyRunning,
+        CryptoUnavailable,
+        DiskFull,
+        EnvironmentProblem,
+        Overloaded,
+        PeerStalled,
+        PeerUnreachable,
+        PeerVanished,
+        StorageFailed,
+        StoreDamaged,
+    )
 )
 """Refusals that say "not now": the transfer can be resumed. Every other refusal is an answer to the offer."""
 
@@ -252,13 +267,13 @@ async def resume(context: Context, transfer_id: bytes, *, progress: Callable[[Pr
     row = await context.records.find_transfer(transfer_id)
     if row is None or row.direction is not Direction.OUT or row.secret is None:
         raise NotFound("expected an outgoing transfer that can go on, found none")
-    packages = {package.package_id: package.path for package in await context.records.packages()}
-    cards = [parse_card(card, now=context.clock()) for card in await context.records.cards()]
-    card = next((card for card in cards if card.body.did == row.peer), None)
-    if card is None or row.package_id not in packages:
+    package, card = await context.records.find_package(row.package_id), await context.records.find_card(row.peer)
+    if card is None or package is None:
         raise NotFound("expected the package and the card of the transfer, found them no more")
     offer = Offer.parse(row.offer)
-    async with _opened(context, packages[row.package_id]) as opened:
+    async with _opened(context, package.path) as opened:
+        if opened.manifest.envelope != offer.manifest:
+            raise PolicyRefused(f"expected the package that was offered at {package.path}, found another one")
         _disclosure, openings = opened.package.disclose(Disclosure.parse(offer.disclosure).indexes())
         content = _content(
             opened,
@@ -268,21 +283,30 @@ async def resume(context: Context, transfer_id: bytes, *, progress: Callable[[Pr
             content_key=row.secret,
             salt=offer.seal.salt,
         )
-        return await _run(context, Material(row, opened, content, card), progress=progress)
+        if content.header != offer.seal:
+            # other content under the same key and salt would reveal both (spec/07 s.3)
+            raise PolicyRefused("expected the content that was offered, found another one")
+        material = Material(row, opened, content, parse_card(card, now=context.clock()))
+        return await _run(context, material, progress=progress)
 
 
 async def _run(context: Context, material: Material, *, progress: Callable[[Progress], None]) -> SentTransfer:
     row, card = material.row, material.card
     kept = (await context.records.receipts(row.transfer_id)).get(Stage.CIPHER.value)
-    port = HolderSide(context, material, heads=tuple(await context.records.heads())[:MAX_HEADS], cipher=kept)
+    port = HolderSide(context, material, cipher=kept)
+    receipt = None
     try:
         stream = await context.dial(card.body.addresses, TRANSFER_PROTOCOL)
         answer = await send_transfer(stream, port, progress=progress, deadlines=Deadlines())
         receipt = port.check(answer)
     except DdtpError as err:
-        with trio.CancelScope(deadline=trio.current_time() + AFTERMATH_SECONDS, shield=True):
-            await _record_failure(context, material, port, err)
+        with trio.CancelScope(shield=True):
+            await _record_failure(context, row, err)
         raise
+    finally:
+        if receipt is None and port.released is not None:
+            with trio.CancelScope(deadline=trio.current_time() + AFTERMATH_SECONDS, shield=True):
+                await _anchor_release(context, material, port)
     verified = answer.stage is Stage.VERIFIED
     await context.records.save_receipt(row.transfer_id, ReceiptRow(answer.stage.value, receipt.envelope, anchor=None))
     await context.records.set_state(
@@ -305,27 +329,30 @@ async def _run(context: Context, material: Material, *, progress: Callable[[Prog
     )
 
 
-async def _record_failure(context: Context, material: Material, port: HolderSide, error: DdtpError) -> None:
-    """Keep why an exchange ended early, and put on the ledger that the key was released if the receiver fell silent."""
-    transfer_id = material.row.transfer_id
+async def _record_failure(context: Context, row: TransferRow, error: DdtpError) -> None:
+    """Keep why an exchange ended early; a refusal for good ends the transfer and destroys its key."""
     declined = isinstance(error, PeerRefused) and error.reason_code not in PASSING_REFUSALS
     await context.records.set_state(
-        transfer_id,
+        row.transfer_id,
         TransferState.DECLINED if declined else TransferState.FAILED,
         now=context.clock(),
         reason=error.message[:500],
         forget_secret=declined,
     )
-    if port.released is None or not isinstance(error, PeerStalled | PeerVanished):
-        return
-    release = port.released.encode()
+
+
+async def _anchor_release(context: Context, material: Material, port: HolderSide) -> None:
+    """Put on the ledger that the key was released, because the last receipt did not come (spec/08 s.5)."""
+    assert port.released is not None, "checked by the caller"
+    assert port.cipher_receipt is not None, "a key is released for a receipt only"
     try:
         async with remote_ledger(context, _log(material.card.body)) as ledger:
-            proof = await anchor(context, ledger, kind=EntryKind.KEY_RELEASE, subject=sm3.digest(release))
+            proof = await anchor(context, ledger, kind=EntryKind.KEY_RELEASE, subject=port.cipher_receipt.digest)
     except DdtpError as err:
         _logger.warning("the key release could not be anchored", extra={"code": err.code})
         return
-    await context.records.save_receipt(transfer_id, ReceiptRow(KEY_RELEASE_STAGE, release, anchor=proof.encode()))
+    row = ReceiptRow(KEY_RELEASE_STAGE, port.released.encode(), anchor=proof.encode())
+    await context.records.save_receipt(material.row.transfer_id, row)
 
 
 def _grant(context: Context, prepared: PreparedTransfer, opened: OpenPackage) -> Signed[Grant]:

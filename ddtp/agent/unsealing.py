@@ -36,7 +36,7 @@ class Unsealer:
         blob: The sealed chunks.
         header: Their sizes.
         cipher: Opens them.
-        quarantine: Directory that does not exist yet; on the same disk as the inbox, or the release copies.
+        quarantine: Directory on the disk of the inbox, because files are released by rename; emptied first.
     """
 
     def __init__(self, blob: SealedBlob, header: SealHeader, cipher: ChunkCipher, *, quarantine: Path) -> None:
@@ -51,7 +51,8 @@ class Unsealer:
 
         Args:
             evidence: The verified evidence of this transfer.
-            destination: Directory that appears with all files, or not at all.
+            destination: Directory that appears with all files, or not at all. If it is there, an earlier process has
+                released these files and ended before it could say so; they are replaced.
 
         Raises:
             VerificationFailed: Step 13 or 14 failed; quarantine is empty again.
@@ -113,6 +114,8 @@ class Unsealer:
 
     def _move(self, destination: Path) -> None:
         make_directory(destination.parent)
+        # only a process that crashed between here and the receipt leaves a destination; nobody has relied on it
+        shutil.rmtree(destination, ignore_errors=True)
         for folder, _folders, _files in os.walk(self._quarantine):
             sync_directory(Path(folder))
         with storage_errors(destination):

@@ -11,7 +11,7 @@ import trio
 
 from ddtp.agent.facade import Agent, wall_clock
 from ddtp.agent.judging import remote_judge
-from ddtp.agent.opening import OpenPackage, open_package
+from ddtp.agent.opening import OpenPackage, TransferContent, open_package, transfer_context
 from ddtp.agent.packing import KEY_WRAP_INFO, package_context
 from ddtp.agent.receiving import evidence_of
 from ddtp.agent.sending import fetch_request
@@ -22,9 +22,10 @@ from ddtp.errors import InternalError, PeerRefused, PeerUnreachable, Verificatio
 from ddtp.identity.document import Card
 from ddtp.identity.keys import Seed
 from ddtp.protocol import envelope, keywrap
-from ddtp.protocol.chunks import ChunkCipher, sealed_offset, sealed_size
+from ddtp.protocol.chunks import ChunkCipher, SealHeader, sealed_offset, sealed_size
 from ddtp.protocol.envelope import Signed
 from ddtp.protocol.messages import Offer
+from ddtp.protocol.openings import Disclosure
 from ddtp.store.durable import storage_errors
 from ddtp.store.records import TransferRow, TransferState
 from ddtp.verify.policy import TrustPolicy
@@ -92,10 +93,14 @@ class Attacker:
         """
         context = self._agent.context
         transfer_id = context.random_bytes(16)
+        paths = {package.package_id: package.path for package in await self._agent.packages()}
         offer = replace(Offer.parse(genuine.offer), transfer_id=transfer_id)
         if own_request:
             request = await fetch_request(context, card, template=REQUEST)
             offer = replace(offer, request=request.envelope)
+        secret = context.random_bytes(32)
+        seal = await trio.to_thread.run_sync(lambda: self._sealed_anew(paths[genuine.package_id], offer, card, secret))
+        offer = replace(offer, seal=seal)
         row = replace(
             genuine,
             transfer_id=transfer_id,
@@ -103,11 +108,23 @@ class Attacker:
             peer=card.body.did,
             peer_name=card.body.name,
             offer=offer.encode(),
-            secret=context.random_bytes(32),
+            secret=secret,
         )
         await self._agent.remember_card(card.envelope)
         await self._agent.records.add_transfer(row)
         return await self._resume(row, card)
+
+    def _sealed_anew(self, package: Path, offer: Offer, card: Signed[Card], secret: bytes) -> SealHeader:
+        opened = open_package(package, self._agent.context.seed)
+        opened.reader.close()
+        _disclosure, openings = opened.package.disclose(Disclosure.parse(offer.disclosure).indexes())
+        context = transfer_context(
+            offer.transfer_id,
+            sender=opened.holder.did,
+            receiver=card.body.did,
+            chunk_size=offer.seal.chunk_size,
+        )
+        return TransferContent(opened, openings, content_key=secret, salt=offer.seal.salt, context=context).header
 
     async def consent_without_sending(self, package: Path, *, card: Signed[Card]) -> TransferRow:
         """Give a consent that soon ends, while the institution cannot be reached; return the transfer that waits."""

@@ -30,7 +30,7 @@ from ddtp.agent.context import (
 from ddtp.agent.facade import SERVICE_STATE_FILE, Agent, make_card, open_agent, own_ledger, wall_clock
 from ddtp.agent.judging import MAX_QUESTION_BYTES as MAX_VERIFY_BYTES
 from ddtp.agent.judging import Judge, answer_question, local_judge, remote_judge
-from ddtp.agent.receiving import Receiver, Reception, clean_up
+from ddtp.agent.receiving import Receiver, Reception, anchor_receipts, clean_up, give_up_idle
 from ddtp.agent.requesting import MAX_TEMPLATE_NAME_CHARACTERS, make_request, template_names
 from ddtp.chain.admission import AdmissionPolicy, policy_entry
 from ddtp.chain.ledger import Ledger
@@ -52,6 +52,8 @@ from ddtp.transfer.stream import FlowStream
 CARD_FILE = "card.ddtp-card"
 CARD_VALID_SECONDS = 400 * 86400
 """A little over a year, so that a yearly change of cards never leaves a gap."""
+TIDY_SECONDS = 3600.0
+"""Transfers are given up after a week, and ledgers are down for minutes or hours."""
 QUESTION_SECONDS = 60.0
 """For the next question on a stream."""
 MAX_CARD_BYTES = 64 << 10
@@ -78,6 +80,7 @@ class Service:
         self._stopping = trio.Event()
         self._streams = 0
         self._idle = trio.Event()
+        self._receiving: set[bytes] = set()
 
     def register(self) -> None:
         """Answer the protocols of the configured roles.
@@ -169,12 +172,21 @@ class Service:
 
         self._serve(COLLECT_PROTOCOL, handler)
 
+    async def tidy(self) -> None:
+        """Free the room of transfers without a future, and anchor what waits, every hour."""
+        while True:
+            await trio.sleep(TIDY_SECONDS)
+            await give_up_idle(self._context, active=self._receiving)
+            await anchor_receipts(self._context)
+
     def _register_receiver(self) -> None:
         settings = self._config.receiver
+        if self._config.ledger is None and self._ledger is None:
+            raise ConfigInvalid("expected a ledger for the receipts, found none", hint="set [ledger] card or origin")
         if settings is None:
             raise ConfigInvalid("expected a table [receiver] for the role receiver, found none")
         signer = self._context.institution_key
-        reception = Reception(self._context, settings, self._judge(), self._notify, set())
+        reception = Reception(self._context, settings, self._judge(), self._notify, self._receiving)
 
         async def answer_request(name: bytes, _peer: str) -> bytes:
             try:
@@ -261,6 +273,10 @@ async def serve(config: Config, *, passphrase: str | None, ready: Callable[[Sign
             await service.log_policy()
             card = service.card()
             await trio.to_thread.run_sync(_publish, config.home, card)
+            nursery = await stack.enter_async_context(trio.open_nursery())
+            stack.callback(nursery.cancel_scope.cancel)
+            if Role.RECEIVER in config.roles:
+                nursery.start_soon(service.tidy)
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                 ready(card)
                 _log.info("serving", extra={"roles": sorted(role.value for role in config.roles)})

@@ -123,3 +123,19 @@ def locked(home: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def is_locked(home: Path) -> bool:
+    """Tell whether a long-running process holds the home; nobody is kept from taking it meanwhile."""
+    path = home / LOCK_FILE
+    if not path.exists():
+        return False
+    with storage_errors(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

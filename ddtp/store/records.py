@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import final
 
 from ddtp.database import Database, Transaction, open_database
-from ddtp.errors import EnvironmentProblem, NotFound, StoreDamaged
+from ddtp.errors import EnvironmentProblem, NotFound, PolicyRefused, StoreDamaged
 from ddtp.store.durable import make_directory
 from ddtp.store.schema import MIGRATIONS
 
@@ -102,6 +102,7 @@ class PackageRow:
 
 _HEXADECIMAL = re.compile("[0-9a-fA-F]+", re.ASCII)
 
+_FINAL_NAMES = "'verified', 'rejected', 'declined'"
 _TRANSFER_COLUMNS = (
     "transfer_id, direction, state, peer, peer_name, package_id, schema, offer, secret, created, updated, "
     "failed_step, reason"
@@ -149,11 +150,30 @@ class Records:
         return [checkpoint for (checkpoint,) in rows]
 
     async def save_package(self, package: PackageRow) -> None:
-        """Remember where a package lies, replacing an older place."""
-        await self._database.execute(
-            "INSERT INTO package VALUES (?, ?, ?, ?) ON CONFLICT (package_id) DO UPDATE SET path = excluded.path",
+        """Remember where a package lies, replacing an older place.
+
+        Raises:
+            PolicyRefused: Another package has this id: somebody uses the id of a package that is not his.
+        """
+        changed = await self._database.execute(
+            "INSERT INTO package VALUES (?, ?, ?, ?) ON CONFLICT (package_id) DO UPDATE SET path = excluded.path "
+            "WHERE package.manifest = excluded.manifest",
             (package.package_id, str(package.path), package.manifest, package.added),
         )
+        if not changed:
+            raise PolicyRefused("expected a package with an id of its own, found one with the id of another package")
+
+    async def find_package(self, package_id: bytes) -> PackageRow | None:
+        """Return a package of the vault, or None."""
+        row = await self._database.fetch_one(
+            "SELECT package_id, path, manifest, added FROM package WHERE package_id = ?", (package_id,)
+        )
+        return PackageRow(row[0], Path(row[1]), row[2], row[3]) if row else None
+
+    async def find_card(self, did: str) -> bytes | None:
+        """Return the envelope of the card of a DID, or None."""
+        row = await self._database.fetch_one("SELECT envelope FROM card WHERE did = ?", (did,))
+        return row[0] if row else None
 
     async def packages(self) -> list[PackageRow]:
         """Return the newest `LIST_LIMIT` packages of the vault, newest first."""
@@ -216,7 +236,7 @@ class Records:
         reason: str | None = None,
         forget_secret: bool = False,
     ) -> None:
-        """Move a transfer to another state.
+        """Move a transfer to another state; a final state stays (`FINAL_STATES`).
 
         With `forget_secret` its key is destroyed in the same transaction: its bytes are overwritten in the database,
         and as soon as nobody else reads it, cut off the log beside it.
@@ -225,16 +245,62 @@ class Records:
             NotFound: There is no such transfer.
         """
         changed = await self._database.execute(
-            "UPDATE transfer SET state = ?, updated = ?, failed_step = ?, reason = ?, "
-            "secret = CASE WHEN ? THEN NULL ELSE secret END WHERE transfer_id = ?",
+            "UPDATE transfer SET state = ?, updated = ?, failed_step = ?, reason = ?, "  # noqa: S608 - constants
+            "secret = CASE WHEN ? THEN NULL ELSE secret END "
+            f"WHERE transfer_id = ? AND state NOT IN ({_FINAL_NAMES})",
             (state.value, now, failed_step, reason, forget_secret, transfer_id),
         )
-        if not changed:
+        if not changed and await self.find_transfer(transfer_id) is None:
             raise NotFound(f"expected a transfer {transfer_id.hex()}, found none")
         if forget_secret:
-            # The new state is durable; a disk that refuses now keeps the old bytes until the log is written over.
-            with contextlib.suppress(EnvironmentProblem):
-                await self._database.fetch_all("PRAGMA wal_checkpoint(TRUNCATE)")
+            await self._forget_old_bytes()
+
+    async def set_secret(self, transfer_id: bytes, secret: bytes) -> None:
+        """Give a transfer that has not come to an end another secret."""
+        await self._database.execute(
+            f"UPDATE transfer SET secret = ? WHERE transfer_id = ? AND state NOT IN ({_FINAL_NAMES})",  # noqa: S608 - constants
+            (secret, transfer_id),
+        )
+
+    async def conclude(
+        self,
+        transfer_id: bytes,
+        state: TransferState,
+        *,
+        receipt: ReceiptRow,
+        now: int,
+        failed_step: int | None = None,
+        reason: str | None = None,
+    ) -> None:
+        """End a transfer: keep its last receipt, set its final state and destroy its key, all or nothing."""
+
+        def end(transaction: Transaction) -> None:
+            transaction.execute(
+                "INSERT INTO receipt VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (transfer_id, receipt.stage, receipt.envelope, receipt.anchor),
+            )
+            transaction.execute(
+                "UPDATE transfer SET state = ?, updated = ?, failed_step = ?, reason = ?, secret = NULL "  # noqa: S608 - constants
+                f"WHERE transfer_id = ? AND state NOT IN ({_FINAL_NAMES})",
+                (state.value, now, failed_step, reason, transfer_id),
+            )
+
+        await self._database.transaction(end)
+        await self._forget_old_bytes()
+
+    async def unanchored_receipts(self) -> list[tuple[bytes, ReceiptRow]]:
+        """Return the last receipts that we signed and that are not on a ledger yet, with their transfers."""
+        rows = await self._database.fetch_all(
+            "SELECT transfer_id, stage, envelope FROM receipt JOIN transfer USING (transfer_id) "
+            "WHERE anchor IS NULL AND direction = 'in' AND stage IN ('verified', 'rejected') LIMIT ?",
+            (LIST_LIMIT,),
+        )
+        return [(transfer_id, ReceiptRow(stage, envelope, anchor=None)) for transfer_id, stage, envelope in rows]
+
+    async def _forget_old_bytes(self) -> None:
+        # The new state is durable; a disk that refuses now keeps the old bytes until the log is written over.
+        with contextlib.suppress(EnvironmentProblem):
+            await self._database.fetch_all("PRAGMA wal_checkpoint(TRUNCATE)")
 
     async def save_receipt(self, transfer_id: bytes, receipt: ReceiptRow) -> None:
         """Remember a receipt; the first one of a stage stays, so a repeated question gets the same answer.

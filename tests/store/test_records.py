@@ -11,11 +11,12 @@ import pytest
 import trio
 
 from ddtp.database import Connection, open_database
-from ddtp.errors import NotFound, StorageFailed, StoreDamaged
+from ddtp.errors import NotFound, PolicyRefused, StorageFailed, StoreDamaged
 from ddtp.store import records as module
 from ddtp.store.durable import make_directory
 from ddtp.store.records import (
     DATABASE_FILE,
+    FINAL_STATES,
     Direction,
     PackageRow,
     ReceiptRow,
@@ -99,9 +100,20 @@ async def test_packages(tmp_path: Path) -> None:
     async with open_records(tmp_path) as records:
         await records.save_package(package(1))
         await records.save_package(package(2))
-        moved = PackageRow(identifier(1), Path("/moved/字.ddtp"), b"other", added=NOW + 9)
+        moved = replace(package(1), path=Path("/moved/字.ddtp"), added=NOW + 9)
         await records.save_package(moved)
         assert await records.packages() == [package(2), package(1, "/moved/字.ddtp")]
+        assert await records.find_package(identifier(2)) == package(2)
+        assert await records.find_package(identifier(3)) is None
+
+
+async def test_package_id_of_another(tmp_path: Path) -> None:
+    """A package that uses the id of another one does not take its place."""
+    async with open_records(tmp_path) as records:
+        await records.save_package(package(1))
+        with pytest.raises(PolicyRefused):
+            await records.save_package(replace(package(1), path=Path("/forged"), manifest=b"other"))
+        assert await records.packages() == [package(1)]
 
 
 async def test_transfers(tmp_path: Path) -> None:
@@ -125,18 +137,44 @@ async def test_known_transfer_is_not_added_again(tmp_path: Path) -> None:
         assert await records.find_transfer(identifier(1)) == transfer(1)
 
 
-async def test_every_state_is_kept(tmp_path: Path) -> None:
-    """A transfer can be moved to each state; other values stay, and those of a failure are set or cleared."""
+@pytest.mark.parametrize("state", TransferState)
+async def test_every_state_is_kept(tmp_path: Path, state: TransferState) -> None:
+    """A transfer can be moved to each state; a final one stays, from others it goes on; other values stay."""
     async with open_records(tmp_path) as records:
         await records.add_transfer(transfer(1))
         await records.add_transfer(transfer(2))
-        for state in TransferState:
-            await records.set_state(identifier(1), state, now=NOW + 50, failed_step=3, reason="why")
-            expected = transfer(1, state=state, updated=NOW + 50, failed_step=3, reason="why")
-            assert await records.find_transfer(identifier(1)) == expected
+        await records.set_state(identifier(1), state, now=NOW + 50, failed_step=3, reason="why")
+        expected = transfer(1, state=state, updated=NOW + 50, failed_step=3, reason="why")
+        assert await records.find_transfer(identifier(1)) == expected
         await records.set_state(identifier(1), TransferState.KEYED, now=NOW + 60)
-        assert await records.find_transfer(identifier(1)) == transfer(1, state=TransferState.KEYED, updated=NOW + 60)
+        if state not in FINAL_STATES:
+            expected = transfer(1, state=TransferState.KEYED, updated=NOW + 60)
+        assert await records.find_transfer(identifier(1)) == expected
         assert await records.find_transfer(identifier(2)) == transfer(2)
+
+
+async def test_conclusion_is_kept_once(tmp_path: Path) -> None:
+    """Last receipt, final state and the end of the key come together; a second conclusion changes nothing."""
+    async with open_records(tmp_path) as records:
+        await records.add_transfer(transfer(1))
+        receipt = ReceiptRow("verified", b"envelope", anchor=None)
+        await records.conclude(identifier(1), TransferState.VERIFIED, receipt=receipt, now=NOW + 5)
+        late = ReceiptRow("rejected", b"other", anchor=None)
+        await records.conclude(identifier(1), TransferState.REJECTED, receipt=late, now=NOW + 6, failed_step=14)
+        await records.set_secret(identifier(1), b"new")
+        row = await records.find_transfer(identifier(1))
+        assert row == transfer(1, state=TransferState.VERIFIED, updated=NOW + 5, secret=None)
+
+
+async def test_receipts_wait_for_the_ledger(tmp_path: Path) -> None:
+    """Last receipts of incoming transfers are listed until they are anchored."""
+    async with open_records(tmp_path) as records:
+        await records.add_transfer(transfer(1))
+        receipt = ReceiptRow("verified", b"envelope", anchor=None)
+        await records.conclude(identifier(1), TransferState.VERIFIED, receipt=receipt, now=NOW + 5)
+        assert await records.unanchored_receipts() == [(identifier(1), receipt)]
+        await records.save_receipt(identifier(1), replace(receipt, anchor=b"proof"))
+        assert await records.unanchored_receipts() == []
 
 
 async def test_state_of_an_unknown_transfer(tmp_path: Path) -> None:

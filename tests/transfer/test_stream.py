@@ -111,8 +111,10 @@ async def test_closing_an_unused_stream_to_a_dead_peer_is_quiet(raw_pair, nurser
 async def test_a_cancelled_send_breaks_the_stream_for_both(make_flow_pair):
     """The sender cannot go on, and the receiver does not take the part for the whole."""
     left, right = make_flow_pair()
-    with trio.move_on_after(0.01):
-        await left.send_all(bytes(2 * WINDOW_BYTES))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(left.send_all, bytes(2 * WINDOW_BYTES))
+        assert await right.receive_some(1)
+        nursery.cancel_scope.cancel()
     with trio.fail_after(5), pytest.raises(trio.BrokenResourceError):
         await left.send_all(b"more")
     with pytest.raises(trio.BrokenResourceError):
