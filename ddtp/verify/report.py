@@ -62,6 +62,7 @@ class Summary:
         issued: When it was issued, in seconds.
         receiver: Name that the receiver gives itself in the request.
         granted: When the holder agreed, in seconds.
+        outcome: Stage of the receiver's last receipt, None if there is none.
     """
 
     issuer: str | None = None
@@ -69,6 +70,7 @@ class Summary:
     issued: int | None = None
     receiver: str | None = None
     granted: int | None = None
+    outcome: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +229,8 @@ def _summary(examination: Examination, policy: TrustPolicy, passed: set[Step]) -
         summary = replace(summary, receiver=examination.request.body.receiver.name)
     if Step.GRANT_BINDING in passed:
         summary = replace(summary, granted=examination.grant.body.issued)
+    if Step.RECEIPTS in passed:
+        summary = replace(summary, outcome=examination.receipts[-1].body.stage.value)
     return summary
 
 
@@ -243,6 +247,7 @@ def _summary_lines(summary: Summary, text: Words) -> list[str]:
         text.issued_label: None if summary.issued is None else _moment(summary.issued),
         text.receiver_label: summary.receiver,
         text.granted_label: None if summary.granted is None else _moment(summary.granted),
+        text.outcome_label: None if summary.outcome is None else text.outcomes[summary.outcome],
     }
     lines = [label + value for label, value in values.items() if value is not None]
     return [*lines, ""] if lines else []

@@ -48,6 +48,8 @@ class Words:
     issued_label: str
     receiver_label: str
     granted_label: str
+    outcome_label: str
+    outcomes: Mapping[str, str]
     needs: str
     absent: str
     states: Mapping[str, str]
@@ -225,6 +227,14 @@ _WORDS = MappingProxyType(
             issued_label="Issued on:     ",
             receiver_label="For:           ",
             granted_label="Consent given: ",
+            outcome_label="The receiver:  ",
+            outcomes=MappingProxyType(
+                {
+                    "cipher": "signed for the encrypted data; there is no word that it was opened and found genuine",
+                    "verified": "signed that it found everything genuine",
+                    "rejected": "signed that it REJECTED the data",
+                }
+            ),
             needs=" (not checked, because check {number} failed)",
             absent=" (not checked, nothing was attached)",
             states=MappingProxyType({"passed": "[  ok  ]", "failed": "[FAILED]", "skipped": "[  --  ]"}),
@@ -248,6 +258,14 @@ _WORDS = MappingProxyType(
             issued_label="签发时间：",
             receiver_label="接收机构：",
             granted_label="授权时间：",
+            outcome_label="接收方：",
+            outcomes=MappingProxyType(
+                {
+                    "cipher": "已签收加密数据；尚无“已打开并核实”的回执",
+                    "verified": "已签字确认全部真实",
+                    "rejected": "已签字拒收该数据",
+                }
+            ),
             needs="（未检查：第 {number} 项未通过）",
             absent="（未检查：未附相应内容）",
             states=MappingProxyType({"passed": "[通过]", "failed": "[失败]", "skipped": "[未查]"}),

@@ -173,6 +173,7 @@ def test_summary_needs_signatures(world: World) -> None:
     evidence = replace(world.evidence(), manifest=b"x", grant=b"x").encode()
     summary = report(world, evidence=evidence).summary
     assert (summary.issuer, summary.schema, summary.issued, summary.granted) == (None, None, None, None)
+    assert summary.outcome is None
     assert summary.receiver == "Example University"
 
 
@@ -205,3 +206,15 @@ def test_json_has_the_names_of_the_spec(world: World) -> None:
         "same_content": False,
         "needs": None,
     }
+
+
+def test_the_receivers_last_word_is_reported(world: World) -> None:
+    """What the receiver signed last stands in summary and words, so that a rejection never reads as a success."""
+    evidence = receipts()(world)
+    last = run_report(evidence.encode(), policy=world.policy(), receiver=None, now=NOW)
+    assert last.summary.outcome == "verified"
+    assert "found everything genuine" in explain(last, Language.EN)
+    first = replace(evidence, receipts=evidence.receipts[:1])
+    only_cipher = run_report(first.encode(), policy=world.policy(), receiver=None, now=NOW)
+    assert only_cipher.summary.outcome == "cipher"
+    assert "尚无" in explain(only_cipher, Language.ZH)
