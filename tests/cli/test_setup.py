@@ -115,7 +115,8 @@ def test_phrase_is_not_shown_without_terminal(ddtp: Run) -> None:
     done = ddtp("init", "--no-passphrase")
     assert "ddtp phrase" in done.err
     words = ddtp("phrase", "--yes", "--json").json["phrase"].split()
-    assert not set(words[:3]) & set((done.out + done.err).split())
+    # a few of the 2048 words stand in any English sentence
+    assert len(set(words) & set((done.out + done.err).split())) < 6
     assert ddtp("phrase").code == 2
 
 
