@@ -220,14 +220,16 @@ def _config(reader: _Reader, home: Path | None, chosen: Path, environment: Mappi
     in_file = reader.path("home")
     place = home or in_file or chosen
     passphrase = environment.get("DDTP_PASSPHRASE_FILE")
+    # read even where the environment wins: what is not read counts as misspelt
+    in_file_language, in_file_passphrase = reader.text("language"), reader.path("passphrase_file")
     network = reader.section("network") or _Reader({}, "network.", reader.base)
     serve = reader.section("serve") or _Reader({}, "serve.", reader.base)
     ledger = reader.section("ledger") or _Reader({}, "ledger.", reader.base)
     config = Config(
         home=place,
         vault=reader.path("vault") or place / "vault",
-        language=_language(environment.get("DDTP_LANGUAGE") or reader.text("language", default="en") or "en"),
-        passphrase_file=Path(passphrase) if passphrase else reader.path("passphrase_file"),
+        language=_language(environment.get("DDTP_LANGUAGE") or in_file_language or Language.EN.value),
+        passphrase_file=Path(passphrase) if passphrase else in_file_passphrase,
         listen=network.texts("listen", default=DEFAULT_LISTEN),
         announce=network.texts("announce"),
         institution=_institution(reader.section("institution")),
