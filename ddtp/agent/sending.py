@@ -51,7 +51,7 @@ from ddtp.store.records import Direction, PackageRow, ReceiptRow, TransferRow, T
 from ddtp.transfer import rpc
 from ddtp.transfer.ports import Deadlines, Progress
 from ddtp.transfer.sender import send_transfer
-from ddtp.verify.receipt import Receipt
+from ddtp.verify.receipt import Receipt, ReceiptStage
 
 MAX_REQUEST_BYTES = 1 << 20
 """A signed request: a page of text per purpose is a few kilobytes."""
@@ -77,6 +77,9 @@ PASSING_REFUSALS = frozenset(
 """Refusals that say "not now": the transfer can be resumed. Every other refusal is an answer to the offer."""
 
 _logger = logging.getLogger(__name__)
+
+_CONCLUDED = frozenset({TransferState.VERIFIED, TransferState.REJECTED})
+"""States that the receiver has signed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,12 +262,16 @@ async def send(context: Context, prepared: PreparedTransfer, *, progress: Callab
 
 
 async def resume(context: Context, transfer_id: bytes, *, progress: Callable[[Progress], None]) -> SentTransfer:
-    """Run a transfer again that did not come to an end.
+    """Run a transfer again that did not come to an end; one that did gives its outcome again, and nobody is asked.
 
     Raises:
-        NotFound: There is no such outgoing transfer, or its package or card is gone.
+        NotFound: There is no such outgoing transfer, it was declined, or its package or card is gone.
     """
     row = await context.records.find_transfer(transfer_id)
+    if row is not None and row.direction is Direction.OUT and row.state in _CONCLUDED:
+        receipts = await context.records.receipts(transfer_id)
+        last = envelope.verify(Receipt, receipts[row.state.value].envelope)
+        return _outcome(row, last, content_bytes=Offer.parse(row.offer).seal.content_bytes)
     if row is None or row.direction is not Direction.OUT or row.secret is None:
         raise NotFound("expected an outgoing transfer that can go on, found none")
     package, card = await context.records.find_package(row.package_id), await context.records.find_card(row.peer)
@@ -317,15 +324,19 @@ async def _run(context: Context, material: Material, *, progress: Callable[[Prog
         reason=receipt.body.reason,
         forget_secret=True,
     )
+    return _outcome(row, receipt, content_bytes=material.content.header.content_bytes)
+
+
+def _outcome(row: TransferRow, receipt: Signed[Receipt], *, content_bytes: int) -> SentTransfer:
     return SentTransfer(
         transfer_id=row.transfer_id,
         receiver=row.peer,
         receiver_name=row.peer_name,
         receipt=receipt,
-        verified=verified,
+        verified=receipt.body.stage is ReceiptStage.VERIFIED,
         failed_step=receipt.body.step,
         reason=receipt.body.reason,
-        content_bytes=material.content.header.content_bytes,
+        content_bytes=content_bytes,
     )
 
 

@@ -218,9 +218,24 @@ async def test_more_content_than_the_receiver_takes_is_refused(town: Town) -> No
     assert small.remains() == []
 
 
-async def test_an_ended_transfer_is_not_run_again(town: Town) -> None:
-    """What has its last receipt has no key any more."""
+async def test_an_ended_transfer_gives_its_outcome_again(town: Town) -> None:
+    """A second resume returns the receipt that is kept; it works without the receiver, and there is no key any more."""
     sent = await send(town)
     assert sent.row.secret is None
+    await town.close("receiver")
+    for _ in range(2):
+        again = await sent.person.resume(sent.outcome.transfer_id)
+        assert again == sent.outcome
+
+
+async def test_a_declined_transfer_is_not_run_again(town: Town) -> None:
+    """A refusal of the offer is final; the consent that was signed for it is not shown again."""
+    small = await town.open_receiver("small", max_package_bytes=1000)
+    person = await town.person()
+    package = await town.issue(person)
+    with refused("policy-refused"):
+        await person.send(await person.prepare(package.path, card=small.card))
+    (row,) = await person.transfers()
+    assert (row.state, row.secret) == (TransferState.DECLINED, None)
     with pytest.raises(NotFound):
-        await sent.person.resume(sent.outcome.transfer_id)
+        await person.resume(row.transfer_id)
