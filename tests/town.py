@@ -125,9 +125,8 @@ class House:
         return self.config.receiver.inbox
 
     def remains(self) -> list[str]:
-        """What unfinished work has left: chunks that wait for a resume, plaintext in quarantine, released packages."""
-        vault = self.config.vault
-        return names(vault / "incoming") + names(vault / "quarantine") + names(self.inbox)
+        """All on the disk of a receiver: chunks that wait for a resume, plaintext in quarantine, released packages."""
+        return names(self.config.vault / "incoming") + names(self.inbox)
 
 
 @asynccontextmanager
@@ -291,14 +290,13 @@ class Town:
 
 
 @asynccontextmanager
-async def open_town(folder: Path, *, receiver: bool = True) -> AsyncIterator[Town]:
-    """Open a ledger, an issuer and a receiver that judges by itself."""
+async def open_town(folder: Path, **ledger: object) -> AsyncIterator[Town]:
+    """Open a ledger, with settings, an issuer, and a receiver that judges by itself."""
     async with trio.open_nursery() as nursery:
         town = Town(folder, nursery)
-        await town.open_ledger()
+        await town.open_ledger(**ledger)
         await town.open_issuer()
-        if receiver:
-            await town.open_receiver()
+        await town.open_receiver()
         yield town
         for name in reversed(list(town.held)):
             await town.close(name)

@@ -61,5 +61,5 @@ def received(daemon: Daemon, transfer_id: bytes) -> dict[str, bytes]:
 
 def remains(daemon: Daemon, transfer_id: bytes) -> list[str]:
     """All that a receiver has of a transfer on its disk: unfinished work, and what was released."""
-    folders = (daemon.home / "vault" / "incoming", daemon.home / "vault" / "quarantine", daemon.inbox)
-    return [name for folder in folders for name in names(folder) if name.startswith(transfer_id.hex())]
+    folders = (daemon.home / "vault" / "incoming", daemon.inbox)
+    return [name for folder in folders for name in names(folder) if transfer_id.hex() in name]

@@ -98,8 +98,7 @@ async def sending(
 async def check_resume(line: Line, person: Agent) -> None:
     """The transfer is resumed, and what was durable is not sent again."""
     (row,) = await person.transfers()
-    assert names(line.receiver.home / "vault" / "quarantine") == []
-    assert row.transfer_id.hex() not in names(line.receiver.inbox)
+    assert [name for name in names(line.receiver.inbox) if row.transfer_id.hex() in name] == []
     line.relay.block_at_bytes = None
     before = line.relay.forth_bytes
     sent = await resume_soon(person, row.transfer_id)
