@@ -72,23 +72,29 @@ class Services:
         Raises:
             InternalError: One of them did not end cleanly.
         """
-        for service in self._services:
-            service.process.terminate()
-        with trio.move_on_after(_STOP_SECONDS):
-            for service in self._services:
-                await service.process.wait()
+        await self._end()
         bad = [service for service in self._services if service.process.returncode != 0]
         if bad:
             found = f"found exit code {bad[0].process.returncode}"
             raise InternalError(f"expected the service in {bad[0].home.name} to stop cleanly, {found}")
 
-    async def kill(self) -> None:
-        """End what still runs; nothing can refuse this."""
+    async def aclose(self) -> None:
+        """Stop what still runs, and kill what does not stop; nothing can refuse this."""
+        # takes _STOP_SECONDS at most
+        with trio.CancelScope(shield=True):
+            await self._end()
+            for service in self._services:
+                service.process.kill()
+                await service.process.wait()
+                if service.process.stdout is not None:
+                    await service.process.stdout.aclose()
+
+    async def _end(self) -> None:
         for service in self._services:
-            service.process.kill()
-            await service.process.wait()
-            if service.process.stdout is not None:
-                await service.process.stdout.aclose()
+            service.process.terminate()
+        with trio.move_on_after(_STOP_SECONDS):
+            for service in self._services:
+                await service.process.wait()
 
     def failed_logs(self) -> dict[str, str]:
         """Return the ends of the logs of services that ended by themselves, by the names of their homes."""
@@ -110,6 +116,8 @@ class Services:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=environment,
+                # Ctrl-C at the terminal is for the demo, which then stops its services in order
+                start_new_session=True,
             )
         # no checkpoint lies between the process and this line, so that none is ever forgotten
         service = _Service(home, process)
@@ -124,12 +132,7 @@ async def open_services() -> AsyncIterator[Services]:
     try:
         yield services
     finally:
-        # Stopping takes _STOP_SECONDS at most, and killing cannot fail.
-        with trio.CancelScope(shield=True):
-            try:
-                await services.stop()
-            finally:
-                await services.kill()
+        await services.aclose()
 
 
 async def _wait_ready(service: _Service) -> Signed[Card]:

@@ -71,6 +71,7 @@ _WORDS: Final = MappingProxyType(
             title=(
                 "{person} takes a bank statement from {issuer} to {receiver}.\n"
                 "Every institution is a process of its own on this machine; the data is synthetic.\n"
+                "Starting all of them takes some seconds.\n"
             ),
             steps=MappingProxyType(
                 {
@@ -143,7 +144,10 @@ _WORDS: Final = MappingProxyType(
                 verifier="城市核验处",
                 contact="privacy@bank.example",
             ),
-            title="{person}把一份银行流水从{issuer}带到{receiver}。\n各机构都是本机上独立的进程；数据均为合成数据。\n",
+            title=(
+                "{person}把一份银行流水从{issuer}带到{receiver}。\n"
+                "各机构都是本机上独立的进程；数据均为合成数据。启动需要几秒钟。\n"
+            ),
             steps=MappingProxyType(
                 {
                     "start": "已启动 {count} 个进程：{ledger}、{verifier}、{issuer}、{receiver}、{other}。",
