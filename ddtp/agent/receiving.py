@@ -31,6 +31,7 @@ from ddtp.errors import (
     DdtpError,
     EnvironmentProblem,
     EvidenceError,
+    InputError,
     Overloaded,
     PeerError,
     PolicyRefused,
@@ -394,7 +395,7 @@ async def anchor_receipts(context: Context) -> None:
                 digest = envelope.verify(Receipt, receipt.envelope).digest
                 proof = await anchor(context, ledger, kind=EntryKind.RECEIPT, subject=digest)
                 await context.records.save_receipt(transfer_id, replace(receipt, anchor=proof.encode()))
-    except (EnvironmentProblem, PeerError, EvidenceError, PolicyRefused) as err:
+    except (EnvironmentProblem, PeerError, EvidenceError, InputError) as err:
         _logger.warning("receipts wait for the ledger", extra={"code": err.code, "waiting": len(pending)})
 
 

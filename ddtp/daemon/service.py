@@ -38,7 +38,7 @@ from ddtp.chain.ledger_service import MAX_REQUEST_BYTES, LedgerService
 from ddtp.chain.witness import AttestRequest, attest
 from ddtp.config import Config
 from ddtp.crypto import _backend
-from ddtp.errors import ConfigInvalid, NotFound, Overloaded
+from ddtp.errors import ConfigInvalid, DdtpError, NotFound, Overloaded
 from ddtp.identity.document import Card, LogRef, Role, encode_card_text, parse_card
 from ddtp.protocol.envelope import Signed
 from ddtp.store.durable import read_file, write_file
@@ -176,8 +176,12 @@ class Service:
         """Free the room of transfers without a future, and anchor what waits, every hour."""
         while True:
             await trio.sleep(TIDY_SECONDS)
-            await give_up_idle(self._context, active=self._receiving)
-            await anchor_receipts(self._context)
+            try:
+                await give_up_idle(self._context, active=self._receiving)
+                await anchor_receipts(self._context)
+            except DdtpError as err:
+                # a disk that refuses now must not end the service; the next hour may be better
+                _log.warning("tidying failed", extra={"code": err.code})
 
     def _register_receiver(self) -> None:
         settings = self._config.receiver
