@@ -22,8 +22,8 @@ LOG_FILE: Final = "serve.log"
 
 _START_SECONDS: Final = 60.0
 """A service answers after about two seconds; a loaded machine with one slow core needs ten times as long."""
-_STOP_SECONDS: Final = 5.0
-"""More than the second that the demo's services wait for transfers in flight; what runs then is killed."""
+_STOP_SECONDS: Final = 30.0
+"""Five interpreters end within a second or two, on a loaded machine within ten; what still runs then is killed."""
 _MAX_READY_BYTES: Final = 64 << 10
 """The line that a service prints when it answers has a few hundred bytes."""
 _MAX_CARD_BYTES: Final = 64 << 10
@@ -80,7 +80,7 @@ class Services:
 
     async def aclose(self) -> None:
         """Stop what still runs, and kill what does not stop; nothing can refuse this."""
-        # takes _STOP_SECONDS at most
+        # ends after _STOP_SECONDS at the latest
         with trio.CancelScope(shield=True):
             await self._end()
             for service in self._services:
