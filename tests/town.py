@@ -261,32 +261,43 @@ class Town:
         trusted = {"issuers": [self.issuer.did], "logs": {log.origin: log.public_key}}
         return policy_text(**(trusted | changes))
 
-    async def person(self, name: str = "person") -> Agent:
+    async def person(self, name: str = "person", **changes: object) -> Agent:
         """Open the home of a person until the end of the test."""
         home = self.folder / name
         if not home.exists():
             make_home(home)
-        config = Config(home=home, vault=home / "vault")
+        config = replace(Config(home=home, vault=home / "vault"), **changes)
         held: Held[Agent] = await self.nursery.start(_hold, open_agent(config=config, clock=self.clock))
         self.held[name] = held
         return held.thing
+
+    def draft(
+        self,
+        person: Agent,
+        paths: Sequence[Path],
+        output: Path,
+        *,
+        issuer: House | None = None,
+        valid_seconds: int = 30 * DAY,
+    ) -> Draft:
+        """What an issuer is to make for a person."""
+        address = person.address((issuer or self.issuer).card).body
+        return Draft(paths, FIELDS, SCHEMA, address, valid_seconds, output)
 
     async def issue(
         self,
         person: Agent,
         *,
         files: Mapping[str, bytes] = FILES,
-        fields: Sequence[Field] = FIELDS,
         issuer: House | None = None,
         valid_seconds: int = 30 * DAY,
     ) -> IssuedPackage:
         """Issue a package to a person, straight into their vault."""
-        house = issuer or self.issuer
         token = os.urandom(4).hex()
-        address = person.address(house.card).body
         output = person.context.config.vault / "packages" / f"{token}.ddtp"
         paths = write_files(self.folder / f"sources-{token}", files)
-        return await house.agent.issue(Draft(paths, fields, SCHEMA, address, valid_seconds, output))
+        draft = self.draft(person, paths, output, issuer=issuer, valid_seconds=valid_seconds)
+        return await (issuer or self.issuer).agent.issue(draft)
 
 
 @asynccontextmanager
