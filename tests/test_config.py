@@ -1,16 +1,235 @@
-"""Settings: what a file and the environment say together."""
+"""Settings: every one of them, where they come from, and every way in which a file can be wrong."""
 
+from dataclasses import fields
 from pathlib import Path
 
-from ddtp.config import CONFIG_FILE, load_config
+import pytest
+
+from ddtp.config import (
+    CONFIG_FILE,
+    DEFAULT_DRAIN_SECONDS,
+    DEFAULT_LISTEN,
+    DEFAULT_MAX_INCOMING_BYTES,
+    DEFAULT_MAX_PACKAGE_BYTES,
+    MAX_CONFIG_BYTES,
+    Config,
+    Institution,
+    ReceiverSettings,
+    default_home,
+    load_config,
+)
+from ddtp.errors import ConfigInvalid
+from ddtp.identity.document import Role
 from ddtp.identity.language import Language
 
+EVERYTHING = """
+home = "keys"
+vault = "/mnt/vault"
+language = "zh"
+passphrase_file = "secret"
 
-def test_environment_wins_over_the_file(tmp_path: Path) -> None:
-    """A setting that the environment overrides may still stand in the file."""
-    (tmp_path / CONFIG_FILE).write_text('language = "en"\npassphrase_file = "pass"\n')
-    environment = {"DDTP_LANGUAGE": "zh", "DDTP_PASSPHRASE_FILE": "/run/pass"}
-    config = load_config(home=tmp_path, environment=environment)
-    assert (config.language, config.passphrase_file) == (Language.ZH, Path("/run/pass"))
-    config = load_config(home=tmp_path, environment={})
-    assert (config.language, config.passphrase_file) == (Language.EN, tmp_path / "pass")
+[network]
+listen = ["/ip4/0.0.0.0/tcp/4001", "/ip6/::/tcp/4001"]
+announce = ["/dns4/bank.example/tcp/4001"]
+
+[institution]
+name = "Bank B"
+country = "CN"
+contact = "privacy@bank-b.example"
+
+[serve]
+roles = ["receiver", "issuer", "ledger", "verifier", "witness"]
+drain_seconds = 5
+
+[ledger]
+origin = "bank-b.example/2026"
+card = "operator.ddtp-card"
+
+[receiver]
+policy = "policy.toml"
+requests = "requests"
+inbox = "/srv/inbox"
+verifier = "verifier.ddtp-card"
+max_package_bytes = 1000
+max_incoming_bytes = 2000
+
+[verifier]
+policy = "other.toml"
+
+[issuer]
+packages = "packages"
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "settings" / "ddtp.toml"
+
+
+def load(file: Path, text: str, **environment: str) -> Config:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    return load_config(file=file, environment={"DDTP_HOME": "/elsewhere"} | environment)
+
+
+def test_every_setting_is_read(file: Path) -> None:
+    """Each value arrives in its field; relative paths start at the file."""
+    here = file.parent
+    config = load(file, EVERYTHING)
+    assert config == Config(
+        home=here / "keys",
+        vault=Path("/mnt/vault"),
+        language=Language.ZH,
+        passphrase_file=here / "secret",
+        listen=("/ip4/0.0.0.0/tcp/4001", "/ip6/::/tcp/4001"),
+        announce=("/dns4/bank.example/tcp/4001",),
+        institution=Institution("Bank B", "CN", "privacy@bank-b.example"),
+        roles=frozenset(Role),
+        drain_seconds=5,
+        ledger_origin="bank-b.example/2026",
+        ledger=here / "operator.ddtp-card",
+        receiver=ReceiverSettings(
+            policy=here / "policy.toml",
+            requests=here / "requests",
+            inbox=Path("/srv/inbox"),
+            verifier=here / "verifier.ddtp-card",
+            max_package_bytes=1000,
+            max_incoming_bytes=2000,
+        ),
+        verifier_policy=here / "other.toml",
+        packages=here / "packages",
+    )
+    defaults = Config(home=here, vault=here)
+    unread = [field.name for field in fields(Config) if getattr(config, field.name) == getattr(defaults, field.name)]
+    assert unread == [], "the text above sets every setting to something else than its default"
+
+
+def test_an_empty_file_gives_the_defaults(file: Path) -> None:
+    """Nothing has to be set by a person."""
+    config = load(file, "")
+    home = Path("/elsewhere")
+    assert config == Config(home=home, vault=home / "vault")
+    assert (config.listen, config.drain_seconds) == (DEFAULT_LISTEN, DEFAULT_DRAIN_SECONDS)
+
+
+def test_a_receiver_has_defaults_too(file: Path) -> None:
+    """The inbox lies in the home, the bounds are those of the module, and nobody else judges."""
+    config = load(file, '[receiver]\npolicy = "p"\nrequests = "r"')
+    assert config.receiver == ReceiverSettings(
+        policy=file.parent / "p",
+        requests=file.parent / "r",
+        inbox=config.home / "inbox",
+        verifier=None,
+        max_package_bytes=DEFAULT_MAX_PACKAGE_BYTES,
+        max_incoming_bytes=DEFAULT_MAX_INCOMING_BYTES,
+    )
+
+
+def test_a_home_without_a_file_is_a_persons(tmp_path: Path) -> None:
+    """A person needs no settings file."""
+    assert load_config(home=tmp_path, environment={}) == Config(home=tmp_path, vault=tmp_path / "vault")
+
+
+def test_the_file_of_the_home_is_read(tmp_path: Path) -> None:
+    """Without another file, `config.toml` in the home counts."""
+    (tmp_path / CONFIG_FILE).write_text('language = "zh"')
+    assert load_config(home=tmp_path, environment={}).language is Language.ZH
+
+
+def test_who_wins(file: Path, tmp_path: Path) -> None:
+    """The command line wins over the environment, that over the file, and that over the default."""
+    load(file, EVERYTHING)
+    told = {"DDTP_HOME": "/elsewhere", "DDTP_LANGUAGE": "en", "DDTP_PASSPHRASE_FILE": "/run/pass"}
+    config = load_config(file=file, environment=told)
+    assert (config.language, config.passphrase_file) == (Language.EN, Path("/run/pass"))
+    assert config.home == file.parent / "keys"
+    assert load_config(home=tmp_path, file=file, environment=told).home == tmp_path
+    assert load(file, "").home == Path("/elsewhere")
+
+
+def test_the_default_home_is_the_platforms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without a word from anybody, a home lies where programs keep their data."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert default_home({}).name == "ddtp"
+    assert default_home({"DDTP_HOME": "~/mine"}) == Path.home() / "mine"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "lanugage = 'en'",
+        "[network]\nlisten_on = []",
+        "[serve]\nrole = []",
+        "[ledger]\norigins = 'x'",
+        "[institution]\nname='B'\ncountry='CN'\ncontact='c'\nlogo='l'",
+        "[receiver]\npolicy='p'\nrequests='r'\nmax_bytes=1",
+        "[verifier]\npolicy='p'\nkey='k'",
+        "[issuer]\npackages='p'\nfolder='f'",
+        "[reciever]\npolicy='p'",
+    ],
+)
+def test_an_unknown_setting_is_refused(file: Path, text: str) -> None:
+    """A setting that is misspelt must not silently be ignored."""
+    with pytest.raises(ConfigInvalid, match="expected no setting") as caught:
+        load(file, text)
+    assert caught.value.hint == "check the spelling"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "home = 1",
+        "vault = []",
+        "language = 'de'",
+        "language = 7",
+        "passphrase_file = true",
+        "network = 'x'",
+        "[network]\nlisten = '/ip4/0.0.0.0/tcp/1'",
+        "[network]\nlisten = [1]",
+        "[network]\nannounce = {}",
+        "serve = []",
+        "[serve]\nroles = 'ledger'",
+        "[serve]\nroles = ['king']",
+        "[serve]\ndrain_seconds = -1",
+        "[serve]\ndrain_seconds = 1.5",
+        "[serve]\ndrain_seconds = true",
+        "[serve]\ndrain_seconds = '10'",
+        "[ledger]\norigin = 1",
+        "[ledger]\ncard = 1",
+        "[[institution]]\nname = 'B'",
+        "[institution]\nname = 'B'\ncountry = 'CN'",
+        "[institution]\nname = 1\ncountry = 'CN'\ncontact = 'c'",
+        "[receiver]\npolicy = 'p'",
+        "[receiver]\nrequests = 'r'",
+        "[receiver]\npolicy = 'p'\nrequests = 'r'\nmax_package_bytes = -1",
+        "[receiver]\npolicy = 'p'\nrequests = 'r'\nmax_incoming_bytes = 'much'",
+        "[receiver]\npolicy = 'p'\nrequests = 'r'\nverifier = 1",
+        "[verifier]",
+        "[issuer]\npackages = 1",
+    ],
+)
+def test_a_wrong_type_or_value_is_refused(file: Path, text: str) -> None:
+    """Nothing is converted, and nothing that is needed may be left out."""
+    with pytest.raises(ConfigInvalid):
+        load(file, text)
+
+
+@pytest.mark.parametrize("data", [b"home = ", b"home = '\xff'", b"\x00", b"#" * (MAX_CONFIG_BYTES + 1)])
+def test_a_file_that_is_no_settings_file_is_refused(file: Path, data: bytes) -> None:
+    """Broken TOML, other encodings, and files beyond the bound."""
+    file.parent.mkdir()
+    file.write_bytes(data)
+    with pytest.raises(ConfigInvalid):
+        load_config(file=file, environment={})
+
+
+def test_a_file_that_is_asked_for_must_be_there(file: Path) -> None:
+    """A missing file is no empty file when somebody names it."""
+    with pytest.raises(ConfigInvalid):
+        load_config(file=file, environment={})
+
+
+def test_a_directory_is_no_settings_file(tmp_path: Path) -> None:
+    """What cannot be read is told with its name."""
+    with pytest.raises(ConfigInvalid, match=str(tmp_path)):
+        load_config(file=tmp_path, environment={})

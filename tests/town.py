@@ -189,7 +189,7 @@ class Town:
 
     folder: Path
     nursery: trio.Nursery
-    clock: Clock = field(default_factory=Clock)
+    clock: Clock
     houses: dict[str, House] = field(default_factory=dict)
     held: dict[str, Held[House] | Held[Agent]] = field(default_factory=dict)
 
@@ -301,10 +301,10 @@ class Town:
 
 
 @asynccontextmanager
-async def open_town(folder: Path, **ledger: object) -> AsyncIterator[Town]:
+async def open_town(folder: Path, *, clock: Clock | None = None, **ledger: object) -> AsyncIterator[Town]:
     """Open a ledger, with settings, an issuer, and a receiver that judges by itself."""
     async with trio.open_nursery() as nursery:
-        town = Town(folder, nursery)
+        town = Town(folder, nursery, clock or Clock())
         await town.open_ledger(**ledger)
         await town.open_issuer()
         await town.open_receiver()
