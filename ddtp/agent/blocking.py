@@ -44,6 +44,8 @@ class BlockingAgent:
         self._token: trio.lowlevel.TrioToken | None = None
         self._agent: Agent | None = None
         self._scope = trio.CancelScope()
+        self._calls: set[trio.CancelScope] = set()
+        self._call_ended = trio.lowlevel.ParkingLot()
         self._failure: BaseException | None = None
 
     def __enter__(self) -> Self:
@@ -64,12 +66,16 @@ class BlockingAgent:
         """Run a coroutine function with the agent, in its thread, and return the result.
 
         Raises:
-            InternalError: The agent is not open.
+            InternalError: The agent is not open, or was closed by another thread meanwhile.
         """
-        agent, token = self._agent, self._token
-        if agent is None or token is None:
+        token = self._token
+        if token is None:
             raise InternalError("expected an open agent, found a closed one")
-        return trio.from_thread.run(function, agent, trio_token=token)
+        try:
+            result: Result = trio.from_thread.run(self._attend, function, trio_token=token)
+        except (trio.Cancelled, trio.RunFinishedError) as err:
+            raise InternalError("expected an agent that stays open, found it closed meanwhile") from err
+        return result
 
     def issue(self, draft: Draft) -> IssuedPackage:
         """See `Agent.issue`."""
@@ -111,8 +117,28 @@ class BlockingAgent:
             self._ready.set()
 
     async def _serve(self) -> None:
-        with self._scope:
-            async with open_agent(self._home, passphrase=self._passphrase) as agent:
-                self._agent, self._token = agent, trio.lowlevel.current_trio_token()
-                self._ready.set()
+        async with open_agent(self._home, passphrase=self._passphrase) as agent:
+            self._agent, self._token = agent, trio.lowlevel.current_trio_token()
+            self._ready.set()
+            with self._scope:
                 await trio.sleep_forever()
+            self._agent = None
+            # calls that are still running need the records that close next
+            for scope in self._calls:
+                scope.cancel()
+            while self._calls:
+                await self._call_ended.park()
+
+    async def _attend(self, function: Callable[[Agent], Awaitable[Result]]) -> Result:
+        agent, results = self._agent, list[Result]()
+        if agent is not None:
+            with trio.CancelScope() as scope:
+                self._calls.add(scope)
+                try:
+                    results.append(await function(agent))
+                finally:
+                    self._calls.discard(scope)
+                    self._call_ended.unpark_all()
+        if not results:
+            raise InternalError("expected an agent that stays open, found it closed meanwhile")
+        return results[0]

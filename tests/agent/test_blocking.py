@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from ddtp.agent import BlockingAgent, Progress
+from ddtp.agent import Agent, BlockingAgent, Progress
 from ddtp.agent.facade import wall_clock
 from ddtp.errors import DdtpError, IdentityMissing, InternalError, PassphraseWrong
 from ddtp.identity.keys import Seed
@@ -124,11 +124,32 @@ def test_a_failure_inside_closes_the_agent(tmp_path: Path) -> None:
     assert "ddtp-agent" not in {thread.name for thread in threading.enumerate()}
 
 
+def test_a_call_in_another_thread_ends_when_the_agent_is_closed(tmp_path: Path) -> None:
+    """It is cancelled while the records are still open, and told in an error of ours."""
+    make_home(tmp_path / "home")
+    started, cleaned = threading.Event(), []
+
+    async def wait(inner: Agent) -> None:
+        started.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                cleaned.append(await inner.transfers())
+
+    with ThreadPoolExecutor(1) as pool:
+        with BlockingAgent(tmp_path / "home") as agent:
+            call = pool.submit(agent.call, wait)
+            started.wait()
+        assert cleaned == [[]]
+        assert isinstance(call.exception(), InternalError)
+
+
 def test_a_program_that_just_ends_is_not_held_up(tmp_path: Path) -> None:
     """A process that never closes its agent still exits."""
     make_home(tmp_path / "home")
     code = (
-        "import sys; from pathlib import Path; from ddtp.agent import BlockingAgent; "
+        "import sys; from pathlib import Path; from ddtp.agent import Agent, BlockingAgent; "
         "agent = BlockingAgent(Path(sys.argv[1])).__enter__(); print(len(agent.transfers()))"
     )
     done = subprocess.run(
