@@ -43,7 +43,7 @@ class BlockingAgent:
         self._thread = threading.Thread(target=self._run, name="ddtp-agent", daemon=True)
         self._token: trio.lowlevel.TrioToken | None = None
         self._agent: Agent | None = None
-        self._scope = trio.CancelScope()
+        self._closing = trio.Event()
         self._calls: set[trio.CancelScope] = set()
         self._call_ended = trio.lowlevel.ParkingLot()
         self._failure: BaseException | None = None
@@ -59,7 +59,7 @@ class BlockingAgent:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._token is not None:
-            self._token.run_sync_soon(self._scope.cancel)
+            self._token.run_sync_soon(self._closing.set)
         self._thread.join()
 
     def call(self, function: Callable[[Agent], Awaitable[Result]]) -> Result:
@@ -120,8 +120,7 @@ class BlockingAgent:
         async with open_agent(self._home, passphrase=self._passphrase) as agent:
             self._agent, self._token = agent, trio.lowlevel.current_trio_token()
             self._ready.set()
-            with self._scope:
-                await trio.sleep_forever()
+            await self._closing.wait()
             self._agent = None
             # calls that are still running need the records that close next
             for scope in self._calls:
