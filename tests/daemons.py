@@ -247,14 +247,16 @@ class Relay:
     async def _pass(
         self, source: trio.SocketStream, sink: trio.SocketStream, forth: bool, scope: trio.CancelScope
     ) -> None:
+        blocked = False
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             async for data in source:
-                if forth:
-                    self.forth_bytes += len(data)
-                    if self.block_at_bytes is not None and self.forth_bytes >= self.block_at_bytes:
-                        self.blocked.set()
-                        await trio.sleep_forever()
-                await sink.send_all(data)
+                if forth and self.block_at_bytes is not None and self.forth_bytes >= self.block_at_bytes:
+                    self.blocked.set()
+                    blocked = True
+                # what is held back is thrown away: a process that dies must be noticed at the other end
+                if not blocked:
+                    self.forth_bytes += len(data) if forth else 0
+                    await sink.send_all(data)
         scope.cancel()
 
 
