@@ -1,0 +1,92 @@
+"""What a receiver does between exchanges: give up what nobody resumes, and clean up after a crash."""
+
+from pathlib import Path
+
+import pytest
+
+from ddtp.agent.receiving import IDLE_SECONDS, clean_up, give_up_idle
+from ddtp.errors import PeerRefused, PeerVanished
+from ddtp.store.records import TransferRow, TransferState
+from tests.attacks.quiet import Leaving, Way, leaving_holder, until
+from tests.town import DAY, REQUEST, USE_SECONDS, Town, names, open_town, write_files
+
+LONG_REQUEST = REQUEST.replace(f"use_seconds = {USE_SECONDS}", f"use_seconds = {60 * DAY}")
+
+
+async def break_off(town: Town) -> TransferRow:
+    """Send a part of a transfer; return it as the holder knows it."""
+    person = await town.person()
+    package = await town.issue(person, valid_seconds=90 * DAY)
+    prepared = await person.prepare(package.path, card=town.receiver.card)
+    with pytest.raises(PeerVanished):
+        await leaving_holder(person, sends=3, leaving=Leaving(Way.GONE)).send(prepared)
+    await until(lambda: not town.receiver.service._streams)
+    (row,) = await person.transfers()
+    return row
+
+
+async def there(town: Town) -> TransferRow:
+    (row,) = await town.receiver.agent.transfers()
+    return row
+
+
+def blobs(town: Town) -> list[str]:
+    return names(town.receiver.config.vault / "incoming")
+
+
+async def test_a_transfer_waits_for_its_holder_for_a_week(tmp_path: Path) -> None:
+    """Then its room is freed and its key destroyed, and a later resume is told so."""
+    async with open_town(tmp_path) as town:
+        write_files(town.folder, {"receiver-settings/requests/mortgage.toml": LONG_REQUEST.encode()})
+        row = await break_off(town)
+        context = town.receiver.agent.context
+        assert len(blobs(town)) == 2
+        town.clock.now += IDLE_SECONDS - 1
+        await give_up_idle(context, active=frozenset())
+        assert len(blobs(town)) == 2
+        town.clock.now += 1
+        await give_up_idle(context, active=frozenset({row.transfer_id}))
+        assert len(blobs(town)) == 2, "an exchange that runs is not idle"
+        await give_up_idle(context, active=frozenset())
+        assert blobs(town) == []
+        assert ((await there(town)).state, (await there(town)).secret) == (TransferState.DECLINED, None)
+        person = town.held["person"].thing
+        with pytest.raises(PeerRefused) as caught:
+            await person.resume(row.transfer_id)
+        assert caught.value.reason_code == "policy-refused"
+
+
+async def test_a_transfer_does_not_outlive_its_consent(town: Town) -> None:
+    """When the consent has ended, nothing may be kept for it."""
+    await break_off(town)
+    context = town.receiver.agent.context
+    town.clock.now += USE_SECONDS - 1
+    await give_up_idle(context, active=frozenset())
+    assert len(blobs(town)) == 2
+    town.clock.now += 1
+    await give_up_idle(context, active=frozenset())
+    assert blobs(town) == []
+
+
+async def test_what_a_crash_left_is_deleted_at_the_next_start(town: Town) -> None:
+    """Plaintext in quarantine and chunks of unknown transfers go; files of others, and what can be resumed, stay."""
+    row = await break_off(town)
+    kept = blobs(town)
+    inbox, incoming = town.receiver.inbox, town.receiver.config.vault / "incoming"
+    write_files(inbox, {f".{row.transfer_id.hex()}.part/files/secret.txt": b"plain", "note.txt": b"ours"})
+    unknown = "ab" * 16
+    write_files(incoming, {f"{unknown}.sealed": b"", f"{unknown}.journal": b"", "readme.txt": b"not ours"})
+    await clean_up(town.receiver.agent.context)
+    assert names(inbox) == ["note.txt"]
+    assert blobs(town) == sorted([*kept, "readme.txt"])
+    person = town.held["person"].thing
+    assert (await person.resume(row.transfer_id)).verified
+
+
+async def test_chunks_that_the_disk_lost_are_asked_for_again(town: Town) -> None:
+    """A damaged blob costs a second transmission, not the transfer."""
+    row = await break_off(town)
+    (sealed,) = (town.receiver.config.vault / "incoming").glob("*.sealed")
+    sealed.write_bytes(bytes(100))
+    person = town.held["person"].thing
+    assert (await person.resume(row.transfer_id)).verified
