@@ -98,9 +98,13 @@ class Daemon:
         self.process.send_signal(number)
 
     def wait(self) -> int:
-        """Wait for the end; return the exit code."""
+        """Wait for the end; return the exit code. A process that does not end is killed, which the code tells."""
         assert self.process is not None
-        code = self.process.wait(PATIENCE_SECONDS)
+        try:
+            code = self.process.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            code = self.process.wait()
         assert self.process.stdout is not None
         self.process.stdout.close()
         self.process = None
