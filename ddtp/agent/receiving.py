@@ -59,7 +59,7 @@ from ddtp.protocol.messages import (
     ReceiptMessage,
     Stage,
 )
-from ddtp.store.blobs import SealedBlob
+from ddtp.store.blobs import SealedBlob, blob_names, delete_blob, stored_bytes
 from ddtp.store.records import FINAL_STATES, Direction, ReceiptRow, TransferRow, TransferState
 from ddtp.verify.evidence import Evidence
 from ddtp.verify.receipt import Receipt, cipher_receipt, rejected_receipt, verified_receipt
@@ -219,18 +219,19 @@ class Receiver:
             verified = await self._shared.judge(evidence_of(self._offer), now=now)
             package = await self._open(verified, release)
             receipt = verified_receipt(package, cipher=self._cipher, at=self._context.clock())
-            stage, state, failed = Stage.VERIFIED, TransferState.VERIFIED, None
+            failed = None
         except VerificationFailed as failure:
             receipt = rejected_receipt(failure, cipher=self._cipher, at=self._context.clock())
-            stage, state, failed = Stage.REJECTED, TransferState.REJECTED, failure
+            failed = failure
         signed = envelope.sign(receipt, self._key)
+        stage = Stage(receipt.stage.value)
         transfer_id = self._offer.transfer_id
         if failed is not None:
             # an earlier process may have released the files and ended before it could say so
             await trio.to_thread.run_sync(lambda: shutil.rmtree(self._inbox(transfer_id), ignore_errors=True))
         await self._context.records.conclude(
             transfer_id,
-            state,
+            TransferState(stage.value),
             receipt=ReceiptRow(stage.value, signed.envelope, anchor=None),
             now=self._context.clock(),
             failed_step=failed.step if failed else None,
@@ -280,7 +281,7 @@ class Receiver:
     async def _last_receipt(self, known: TransferRow) -> ReceiptMessage:
         if known.state is TransferState.DECLINED:
             raise PolicyRefused("expected a transfer that is still open, found one that was given up")
-        stage = Stage.VERIFIED if known.state is TransferState.VERIFIED else Stage.REJECTED
+        stage = Stage(known.state.value)
         receipts = await self._context.records.receipts(known.transfer_id)
         return ReceiptMessage(stage=stage, receipt=receipts[stage.value].envelope)
 
@@ -298,15 +299,15 @@ class Receiver:
     def _open_blob(self, offer: Offer) -> SealedBlob:
         directory = self._context.config.vault / INCOMING
         name = offer.transfer_id.hex()
-        others = [path for path in directory.glob("*.sealed") if path.stem != name]
-        if sum(map(_size, others)) + sealed_bytes(offer.seal) > self._shared.settings.max_incoming_bytes:
+        others = sum(stored_bytes(directory, other) for other in blob_names(directory) - {name})
+        if others + sealed_bytes(offer.seal) > self._shared.settings.max_incoming_bytes:
             raise Overloaded("expected room for unfinished transfers, found none")
         try:
             return SealedBlob(directory, name, header=offer.seal)
         except StoreDamaged:
             # our disk lost what we had acknowledged; the holder still has it and sends everything again
             _logger.warning("stored chunks are damaged and asked for again", extra={"transfer": name})
-            _delete_blob(directory / f"{name}.sealed")
+            delete_blob(directory, name)
             return SealedBlob(directory, name, header=offer.seal)
 
     def _discard_blob(self) -> None:
@@ -365,9 +366,9 @@ async def give_up_idle(context: Context, *, active: AbstractSet[bytes]) -> None:
     """
     now = context.clock()
     directory = context.config.vault / INCOMING
-    for path in await trio.to_thread.run_sync(lambda: list(directory.glob("*.*"))):
+    for name in await trio.to_thread.run_sync(blob_names, directory):
         try:
-            transfer_id = bytes.fromhex(path.stem)
+            transfer_id = bytes.fromhex(name)
         except ValueError:
             continue  # not ours
         if transfer_id in active:
@@ -381,7 +382,7 @@ async def give_up_idle(context: Context, *, active: AbstractSet[bytes]) -> None:
             await context.records.set_state(
                 transfer_id, TransferState.DECLINED, now=now, reason=reason, forget_secret=True
             )
-        await trio.to_thread.run_sync(lambda path=path: path.unlink(missing_ok=True))
+        await trio.to_thread.run_sync(delete_blob, directory, name)
 
 
 async def anchor_receipts(context: Context) -> None:
@@ -402,18 +403,6 @@ async def anchor_receipts(context: Context) -> None:
 def public_reason(error: DdtpError) -> str:
     """Return what a peer may read of an error: its message if it is about the peer's own data, else nothing."""
     return error.message[:500] if isinstance(error, EvidenceError | PeerError | PolicyRefused | Overloaded) else ""
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0  # its transfer has just come to an end
-
-
-def _delete_blob(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    path.with_suffix(".journal").unlink(missing_ok=True)
 
 
 def evidence_of(offer: Offer, receipts: tuple[bytes, ...] = ()) -> Evidence:

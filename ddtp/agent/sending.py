@@ -314,15 +314,13 @@ async def _run(context: Context, material: Material, *, progress: Callable[[Prog
         if receipt is None and port.released is not None:
             with trio.CancelScope(deadline=trio.current_time() + AFTERMATH_SECONDS, shield=True):
                 await _anchor_release(context, material, port)
-    verified = answer.stage is Stage.VERIFIED
-    await context.records.save_receipt(row.transfer_id, ReceiptRow(answer.stage.value, receipt.envelope, anchor=None))
-    await context.records.set_state(
+    await context.records.conclude(
         row.transfer_id,
-        TransferState.VERIFIED if verified else TransferState.REJECTED,
+        TransferState(answer.stage.value),
+        receipt=ReceiptRow(answer.stage.value, receipt.envelope, anchor=None),
         now=context.clock(),
         failed_step=receipt.body.step,
         reason=receipt.body.reason,
-        forget_secret=True,
     )
     return _outcome(row, receipt, content_bytes=material.content.header.content_bytes)
 

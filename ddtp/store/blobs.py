@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import final
 
-from ddtp.errors import ProtocolViolation, StorageFailed, StoreDamaged
+from ddtp.errors import NotFound, ProtocolViolation, StorageFailed, StoreDamaged
 from ddtp.protocol.chunks import (
     SealHeader,
     chunk_count,
@@ -26,6 +26,7 @@ from ddtp.store.durable import PRIVATE_FILE_MODE, make_directory, storage_errors
 SYNC_BYTES = 8 << 20
 """Bytes written between two syncs: small enough that a crash costs little, large enough that syncing costs little."""
 
+_SUFFIXES = (".sealed", ".journal")
 _LEAF_BYTES = 32
 _LEAVES_AT_ONCE = 1 << 15
 """Hashes of the journal that are read at once: 1 MiB, whatever the size of the blob."""
@@ -47,8 +48,7 @@ class SealedBlob:
     """
 
     def __init__(self, directory: Path, name: str, *, header: SealHeader) -> None:
-        self.path = make_directory(directory) / f"{name}.sealed"
-        self._journal_path = directory / f"{name}.journal"
+        self.path, self._journal_path = _paths(make_directory(directory), name)
         self._header = header
         self._count = chunk_count(header.content_bytes, header.chunk_size)
         self._pending: list[bytes] = []
@@ -196,10 +196,7 @@ class SealedBlob:
             StorageFailed: The disk refuses.
         """
         self.close()
-        with storage_errors(self.path):
-            # a journal without data would be damage, data without a journal is a new blob
-            self._journal_path.unlink(missing_ok=True)
-            self.path.unlink(missing_ok=True)
+        delete_blob(self.path.parent, self.path.stem)
 
     def _pread_chunk(self, index: int) -> bytes:
         size = sealed_size(index, self._header)
@@ -220,6 +217,40 @@ class SealedBlob:
 
     def _damaged(self, message: str) -> StoreDamaged:
         return StoreDamaged(message, hint=f"delete {self.path} and its journal; the sender sends it again")
+
+
+def blob_names(directory: Path) -> frozenset[str]:
+    """Return the names of the blobs in a directory, also of those that lost one of their files."""
+    with storage_errors(directory):
+        return frozenset(path.stem for suffix in _SUFFIXES for path in directory.glob(f"*{suffix}"))
+
+
+def stored_bytes(directory: Path, name: str) -> int:
+    """Return how much room the sealed chunks of a blob take; none if it is gone."""
+    path, _journal = _paths(directory, name)
+    try:
+        with storage_errors(path):
+            return path.stat().st_size
+    except NotFound:
+        return 0
+
+
+def delete_blob(directory: Path, name: str) -> None:
+    """Delete a blob that nobody has open; one that is gone already is no error.
+
+    Raises:
+        StorageFailed: The disk refuses.
+    """
+    path, journal = _paths(directory, name)
+    with storage_errors(path):
+        # a journal without data would be damage, data without a journal is a new blob
+        journal.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+
+
+def _paths(directory: Path, name: str) -> tuple[Path, Path]:
+    sealed, journal = (directory / f"{name}{suffix}" for suffix in _SUFFIXES)
+    return sealed, journal
 
 
 def _open(path: Path) -> int:

@@ -102,7 +102,7 @@ class PackageRow:
 
 _HEXADECIMAL = re.compile("[0-9a-fA-F]+", re.ASCII)
 
-_FINAL_NAMES = "'verified', 'rejected', 'declined'"
+_FINAL_NAMES = ", ".join(sorted(f"'{state.value}'" for state in FINAL_STATES))
 _TRANSFER_COLUMNS = (
     "transfer_id, direction, state, peer, peer_name, package_id, schema, offer, secret, created, updated, "
     "failed_step, reason"
