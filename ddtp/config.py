@@ -18,6 +18,8 @@ from ddtp.identity.document import Role
 from ddtp.identity.language import Language
 
 CONFIG_FILE = "config.toml"
+CARD_FILE = "card.ddtp-card"
+"""Where the service of a home writes its card."""
 MAX_CONFIG_BYTES = 1 << 20
 """A settings file is read whole; a larger one is a mistake."""
 

@@ -12,8 +12,8 @@ import trio
 from ddtp.agent.facade import Agent, open_agent, own_ledger
 from ddtp.agent.issuing import Draft, IssuedPackage
 from ddtp.agent.receiving import clean_up
-from ddtp.config import Config, Institution, ReceiverSettings
-from ddtp.daemon.service import CARD_FILE, Service
+from ddtp.config import CARD_FILE, Config, Institution, ReceiverSettings
+from ddtp.daemon.service import Service
 from ddtp.identity.document import Card, Role, encode_card_text
 from ddtp.identity.keys import Seed
 from ddtp.protocol.envelope import Signed

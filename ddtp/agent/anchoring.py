@@ -12,8 +12,8 @@ from ddtp.chain.proof import AnchorProof, verify_inclusion
 from ddtp.chain.remote_ledger import RemoteLedger
 from ddtp.chain.statement import AnchorRole, Entry, EntryKind
 from ddtp.errors import ConfigInvalid
-from ddtp.identity.document import LogRef, parse_card
-from ddtp.protocol.envelope import Signer
+from ddtp.identity.document import Card, LogRef, parse_card
+from ddtp.protocol.envelope import Signed, Signer
 from ddtp.store.durable import read_file
 from ddtp.transfer import rpc
 
@@ -57,6 +57,16 @@ async def configured_ledger(context: Context) -> AsyncIterator[Ledger]:
         raise ConfigInvalid("expected a ledger in the settings, found none", hint="set [ledger] card or origin")
 
 
+def read_card(path: Path, *, now: int) -> Signed[Card]:
+    """Read and check a card file.
+
+    Raises:
+        DecodeError, SignatureInvalid, EvidenceError: The card is damaged, forged or expired.
+        NotFound, StorageFailed: The file cannot be read.
+    """
+    return parse_card(read_file(path, max_bytes=MAX_CARD_BYTES), now=now)
+
+
 def log_of_card(path: Path, *, now: int) -> LogRef:
     """Return the first log of a ledger operator's card.
 
@@ -64,7 +74,7 @@ def log_of_card(path: Path, *, now: int) -> LogRef:
         ConfigInvalid: The card names no log.
         DecodeError, SignatureInvalid: The card is damaged or forged.
     """
-    card = parse_card(read_file(path, max_bytes=MAX_CARD_BYTES), now=now)
+    card = read_card(path, now=now)
     if not card.body.logs:
         raise ConfigInvalid(f"expected a log on the card {path.name}, found none")
     return card.body.logs[0]

@@ -25,6 +25,8 @@ from ddtp.verify.receipt import Receipt, check_receipt
 
 BATCH_CHUNKS = 16
 """Chunks sealed per call of a worker thread: 1 MiB, so that handing over costs nothing beside sealing."""
+UNBOUND = b"\x00"
+"""Stands for the binding in an offer that is kept: a binding covers a nonce of one connection."""
 KEY_RELEASE_INFO = b"ddtp.transfer.v1"
 """HPKE info of a transfer's content key (spec/07 s.5)."""
 
@@ -51,6 +53,7 @@ class HolderSide:
         self._card = material.card
         self._nonce = context.random_bytes(32)
         self._offer = Offer.parse(material.row.offer)
+        self._grant = envelope.verify(Grant, self._offer.grant)
         self._tree = merkle.RootBuilder()
         self._one_time_key = b""
         self._key_expires = 0
@@ -123,8 +126,7 @@ class HolderSide:
         await self._context.records.save_receipt(
             self._row.transfer_id, ReceiptRow(receipt.stage.value, signed.envelope, anchor=None)
         )
-        grant = envelope.verify(Grant, self._offer.grant)
-        check_in_force(grant.body, now=self._context.clock())
+        check_in_force(self._grant.body, now=self._context.clock())
         if self._key_expires <= self._context.clock():
             raise ProtocolViolation("expected a one-time key that is valid, found an expired one")
         assert self._row.secret is not None, "a transfer that runs has its key"
@@ -134,7 +136,7 @@ class HolderSide:
             self._row.secret,
             recipient=self._one_time_key,
             info=KEY_RELEASE_INFO,
-            aad=grant.digest + signed.digest,
+            aad=self._grant.digest + signed.digest,
             random_bytes=self._context.random_bytes,
         )
         self.released = KeyRelease(transfer_id=self._row.transfer_id, wrapped_key=wrapped)
@@ -145,11 +147,10 @@ class HolderSide:
         return self._check(answer, previous=self.cipher_receipt)
 
     def _check(self, message: ReceiptMessage, *, previous: Signed[Receipt] | None) -> Signed[Receipt]:
-        grant = envelope.verify(Grant, self._offer.grant)
         receipt = check_receipt(
             message.receipt,
             receiver=self._card.body.did,
-            grant=grant.digest,
+            grant=self._grant.digest,
             package_root=self._opened.manifest.body.root,
             transfer_id=self._row.transfer_id,
             previous=previous,

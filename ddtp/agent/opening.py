@@ -186,3 +186,32 @@ class TransferContent:
             return self._openings[offset : offset + length]
         # a run never crosses from a file's whole chunks into its tail, so it is contiguous in the package too
         return self._source.reader.read(self._source.layout.locate(self._parts[part], offset), length)
+
+
+def transfer_content(
+    source: OpenPackage,
+    disclosure: Disclosure,
+    *,
+    transfer_id: bytes,
+    receiver: str,
+    content_key: bytes,
+    salt: bytes,
+) -> TransferContent:
+    """Return the content of one transfer of the holder's; the same arguments give the same chunks.
+
+    Args:
+        source: The open package.
+        disclosure: What is shown of it.
+        transfer_id: 16 bytes.
+        receiver: DID of the receiver.
+        content_key: Key of this transfer.
+        salt: Salt of this transfer, 24 bytes.
+    """
+    _disclosure, openings = source.package.disclose(disclosure.indexes())
+    context = transfer_context(
+        transfer_id,
+        sender=source.manifest.body.holder,
+        receiver=receiver,
+        chunk_size=source.layout.chunk_size,
+    )
+    return TransferContent(source, openings, content_key=content_key, salt=salt, context=context)

@@ -16,7 +16,7 @@ import trio
 
 from ddtp.agent.anchoring import anchor, configured_ledger
 from ddtp.agent.context import Context
-from ddtp.agent.exchange import KEY_RELEASE_INFO
+from ddtp.agent.exchange import KEY_RELEASE_INFO, UNBOUND
 from ddtp.agent.judging import Judge
 from ddtp.agent.opening import transfer_context
 from ddtp.agent.unsealing import Unsealer
@@ -264,7 +264,7 @@ class Receiver:
             peer_name=dids.short(verified.grant.body.subject),
             package_id=verified.manifest.body.package_id,
             schema=verified.manifest.body.schema,
-            offer=replace(offer, binding=b"\x00").encode(),
+            offer=_kept(offer),
             secret=None,
             created=now,
             updated=now,
@@ -275,7 +275,7 @@ class Receiver:
         """A transfer id means one content for ever: the same offer but for the binding."""
         if known.direction is not Direction.IN or known.peer != holder:
             raise PolicyRefused("expected a transfer id of one's own, found one that is taken")
-        if replace(offer, binding=b"\x00").encode() != known.offer:
+        if _kept(offer) != known.offer:
             raise PolicyRefused("expected the same offer under a known transfer id, found another one")
 
     async def _last_receipt(self, known: TransferRow) -> ReceiptMessage:
@@ -398,6 +398,10 @@ async def anchor_receipts(context: Context) -> None:
                 await context.records.save_receipt(transfer_id, replace(receipt, anchor=proof.encode()))
     except (EnvironmentProblem, PeerError, EvidenceError, InputError) as err:
         _logger.warning("receipts wait for the ledger", extra={"code": err.code, "waiting": len(pending)})
+
+
+def _kept(offer: Offer) -> bytes:
+    return replace(offer, binding=UNBOUND).encode()
 
 
 def public_reason(error: DdtpError) -> str:

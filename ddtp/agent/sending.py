@@ -15,8 +15,8 @@ import trio
 
 from ddtp.agent.anchoring import anchor, remote_ledger
 from ddtp.agent.context import CALL_TIMEOUT_SECONDS, REQUEST_PROTOCOL, TRANSFER_PROTOCOL, Context
-from ddtp.agent.exchange import HolderSide, Material
-from ddtp.agent.opening import OpenPackage, TransferContent, choose, open_package, transfer_context
+from ddtp.agent.exchange import UNBOUND, HolderSide, Material
+from ddtp.agent.opening import OpenPackage, choose, open_package, transfer_content
 from ddtp.chain.proof import OfferAnchors
 from ddtp.chain.statement import EntryKind
 from ddtp.consent import screen
@@ -24,20 +24,13 @@ from ddtp.consent.choice import Choice, make_choice
 from ddtp.consent.grant import Grant, build_grant
 from ddtp.consent.request import Request, check_request, parse_request
 from ddtp.errors import (
-    AlreadyRunning,
-    CryptoUnavailable,
     DdtpError,
-    DiskFull,
     EnvironmentProblem,
     NotFound,
-    Overloaded,
     PeerRefused,
     PeerStalled,
-    PeerUnreachable,
     PeerVanished,
     PolicyRefused,
-    StorageFailed,
-    StoreDamaged,
 )
 from ddtp.identity.document import Card, LogRef, parse_card
 from ddtp.identity.language import Language
@@ -60,19 +53,8 @@ AFTERMATH_SECONDS = 20.0
 KEY_RELEASE_STAGE = "key-release"
 """Under this name the released key and its anchor are kept when the receiver fell silent after it (spec/08 s.5)."""
 PASSING_REFUSALS = frozenset(
-    error.code
-    for error in (
-        AlreadyRunning,
-        CryptoUnavailable,
-        DiskFull,
-        EnvironmentProblem,
-        Overloaded,
-        PeerStalled,
-        PeerUnreachable,
-        PeerVanished,
-        StorageFailed,
-        StoreDamaged,
-    )
+    {EnvironmentProblem.code, PeerStalled.code, PeerVanished.code}
+    | {problem.code for problem in EnvironmentProblem.__subclasses__()}
 )
 """Refusals that say "not now": the transfer can be resumed. Every other refusal is an answer to the offer."""
 
@@ -163,15 +145,12 @@ async def prepare(
         PolicyRefused: The package is not of the kind that is asked for, or lacks what is asked.
     """
     request = await fetch_request(context, card, template=template)
-    opened = await trio.to_thread.run_sync(open_package, path, context.seed)
-    try:
+    async with _opened(context, path) as opened:
         ask = request.body.ask_for(opened.manifest.body.schema)
         if ask is None:
             kinds = ", ".join(sorted({ask.schema for ask in request.body.asks}))
             raise PolicyRefused(f"expected a package of kind {kinds}, found {opened.manifest.body.schema}")
         disclosure, openings = choose(opened.package, items or ask.items)
-    finally:
-        opened.reader.close()
     choice = make_choice(request.body, [(opened.manifest.body, disclosure)], purposes=purposes)
     return PreparedTransfer(
         path=path,
@@ -218,10 +197,9 @@ async def send(context: Context, prepared: PreparedTransfer, *, progress: Callab
         async with remote_ledger(context, _log(prepared.card.body)) as ledger:
             proof = await anchor(context, ledger, kind=EntryKind.GRANT, subject=grant.digest)
         transfer_id, content_key = context.random_bytes(16), context.random_bytes(CONTENT_KEY_SIZE)
-        _disclosure, openings = opened.package.disclose(prepared.disclosure.indexes())
-        content = _content(
+        content = transfer_content(
             opened,
-            openings,
+            prepared.disclosure,
             transfer_id=transfer_id,
             receiver=prepared.card.body.did,
             content_key=content_key,
@@ -229,8 +207,7 @@ async def send(context: Context, prepared: PreparedTransfer, *, progress: Callab
         )
         offer = Offer(
             transfer_id=transfer_id,
-            # the binding covers a nonce of the connection; every attempt puts its own here
-            binding=b"\x00",
+            binding=UNBOUND,
             manifest=opened.manifest.envelope,
             request=prepared.request.envelope,
             grant=grant.envelope,
@@ -281,10 +258,9 @@ async def resume(context: Context, transfer_id: bytes, *, progress: Callable[[Pr
     async with _opened(context, package.path) as opened:
         if opened.manifest.envelope != offer.manifest:
             raise PolicyRefused(f"expected the package that was offered at {package.path}, found another one")
-        _disclosure, openings = opened.package.disclose(Disclosure.parse(offer.disclosure).indexes())
-        content = _content(
+        content = transfer_content(
             opened,
-            openings,
+            Disclosure.parse(offer.disclosure),
             transfer_id=transfer_id,
             receiver=row.peer,
             content_key=row.secret,
@@ -388,18 +364,6 @@ async def _opened(context: Context, path: Path) -> AsyncIterator[OpenPackage]:
         yield opened
     finally:
         opened.reader.close()
-
-
-def _content(
-    opened: OpenPackage, openings: Openings, *, transfer_id: bytes, receiver: str, content_key: bytes, salt: bytes
-) -> TransferContent:
-    context = transfer_context(
-        transfer_id,
-        sender=opened.manifest.body.holder,
-        receiver=receiver,
-        chunk_size=opened.layout.chunk_size,
-    )
-    return TransferContent(opened, openings, content_key=content_key, salt=salt, context=context)
 
 
 def _log(card: Card) -> LogRef:

@@ -11,7 +11,7 @@ import trio
 
 from ddtp.agent.facade import Agent, wall_clock
 from ddtp.agent.judging import remote_judge
-from ddtp.agent.opening import OpenPackage, TransferContent, open_package, transfer_context
+from ddtp.agent.opening import OpenPackage, open_package, transfer_content
 from ddtp.agent.packing import KEY_WRAP_INFO, package_context
 from ddtp.agent.receiving import evidence_of
 from ddtp.agent.sending import fetch_request
@@ -117,14 +117,15 @@ class Attacker:
     def _sealed_anew(self, package: Path, offer: Offer, card: Signed[Card], secret: bytes) -> SealHeader:
         opened = open_package(package, self._agent.context.seed)
         opened.reader.close()
-        _disclosure, openings = opened.package.disclose(Disclosure.parse(offer.disclosure).indexes())
-        context = transfer_context(
-            offer.transfer_id,
-            sender=opened.holder.did,
+        content = transfer_content(
+            opened,
+            Disclosure.parse(offer.disclosure),
+            transfer_id=offer.transfer_id,
             receiver=card.body.did,
-            chunk_size=offer.seal.chunk_size,
+            content_key=secret,
+            salt=offer.seal.salt,
         )
-        return TransferContent(opened, openings, content_key=secret, salt=offer.seal.salt, context=context).header
+        return content.header
 
     async def consent_without_sending(self, package: Path, *, card: Signed[Card]) -> TransferRow:
         """Give a consent that soon ends, while the institution cannot be reached; return the transfer that waits."""

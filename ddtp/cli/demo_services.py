@@ -12,11 +12,11 @@ from typing import Final, final
 
 import trio
 
+from ddtp.agent.anchoring import read_card
 from ddtp.agent.facade import wall_clock
 from ddtp.errors import InternalError
-from ddtp.identity.document import Card, parse_card
+from ddtp.identity.document import Card
 from ddtp.protocol.envelope import Signed
-from ddtp.store.durable import read_file
 
 LOG_FILE: Final = "serve.log"
 
@@ -26,7 +26,6 @@ _STOP_SECONDS: Final = 30.0
 """Five interpreters end within a second or two, on a loaded machine within ten; what still runs then is killed."""
 _MAX_READY_BYTES: Final = 64 << 10
 """The line that a service prints when it answers has a few hundred bytes."""
-_MAX_CARD_BYTES: Final = 64 << 10
 _TAIL_CHARACTERS: Final = 4000
 """Of a log: the error, and some lines before it."""
 
@@ -153,4 +152,4 @@ async def _wait_ready(service: _Service) -> Signed[Card]:
         path = Path(json.loads(line)["card"])
     except (ValueError, KeyError, TypeError) as err:
         raise InternalError(f"expected the service in {name} to say where its card is, found {line[:200]!r}") from err
-    return parse_card(read_file(path, max_bytes=_MAX_CARD_BYTES), now=wall_clock())
+    return read_card(path, now=wall_clock())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from ddtp.cli._console import Console
-from ddtp.errors import AlreadyRunning, PassphraseWrong, UsageError
+from ddtp.errors import PassphraseWrong, UsageError
 
 if TYPE_CHECKING:
     from ddtp.agent.facade import Agent
@@ -140,21 +140,16 @@ def with_agent(
 
 def daemon_card(config: "Config") -> Path:
     """Return where the daemon of a home writes its card."""
-    # the name is that of daemon.service, which would load the network
-    return config.home / "card.ddtp-card"
+    from ddtp.config import CARD_FILE
+
+    return config.home / CARD_FILE
 
 
 def daemon_runs(config: "Config") -> bool:
     """Tell whether a daemon holds the home."""
-    from ddtp.store.keystore import locked
+    from ddtp.store.keystore import is_locked
 
-    if not config.home.exists():
-        return False
-    try:
-        with locked(config.home):
-            return False
-    except AlreadyRunning:
-        return True
+    return is_locked(config.home)
 
 
 async def in_thread(function: Callable[[], Result]) -> Result:

@@ -16,7 +16,7 @@ from typing import final
 
 import trio
 
-from ddtp.agent.anchoring import log_of_card
+from ddtp.agent.anchoring import log_of_card, read_card
 from ddtp.agent.checking import load_policy
 from ddtp.agent.collecting import MAX_QUESTION_BYTES, Counter
 from ddtp.agent.context import (
@@ -36,12 +36,12 @@ from ddtp.chain.admission import AdmissionPolicy, policy_entry
 from ddtp.chain.ledger import Ledger
 from ddtp.chain.ledger_service import MAX_REQUEST_BYTES, LedgerService
 from ddtp.chain.witness import AttestRequest, attest
-from ddtp.config import Config
+from ddtp.config import CARD_FILE, Config
 from ddtp.crypto import _backend
 from ddtp.errors import ConfigInvalid, DdtpError, NotFound, Overloaded
-from ddtp.identity.document import Card, LogRef, Role, encode_card_text, parse_card
+from ddtp.identity.document import Card, LogRef, Role, encode_card_text
 from ddtp.protocol.envelope import Signed
-from ddtp.store.durable import read_file, write_file
+from ddtp.store.durable import write_file
 from ddtp.store.keystore import load_identity, locked
 from ddtp.store.records import TransferRow
 from ddtp.transfer import rpc
@@ -49,14 +49,12 @@ from ddtp.transfer.ports import Deadlines
 from ddtp.transfer.receiver import receive_transfer
 from ddtp.transfer.stream import FlowStream
 
-CARD_FILE = "card.ddtp-card"
 CARD_VALID_SECONDS = 400 * 86400
 """A little over a year, so that a yearly change of cards never leaves a gap."""
 TIDY_SECONDS = 3600.0
 """Transfers are given up after a week, and ledgers are down for minutes or hours."""
 QUESTION_SECONDS = 60.0
 """For the next question on a stream."""
-MAX_CARD_BYTES = 64 << 10
 
 _log = logging.getLogger(__name__)
 
@@ -219,7 +217,7 @@ class Service:
         receiver = self._context.institution_key.did
         if settings.verifier is None:
             return local_judge(policy, receiver)
-        card = parse_card(read_file(settings.verifier, max_bytes=MAX_CARD_BYTES), now=self._context.clock())
+        card = read_card(settings.verifier, now=self._context.clock())
         return remote_judge(self._context, card, policy=policy, receiver=receiver)
 
     def _notify(self, row: TransferRow) -> None:

@@ -6,8 +6,7 @@ import pytest
 
 from ddtp.agent.facade import Agent, open_agent
 from ddtp.agent.finding import find_item, is_package
-from ddtp.config import Config
-from ddtp.daemon.service import CARD_FILE
+from ddtp.config import CARD_FILE, Config
 from ddtp.errors import ConfigInvalid, DdtpError, IdentityMissing, NotFound, PeerUnreachable, UsageError
 from ddtp.identity.document import Role
 from tests.town import FIELDS, FILES, REQUEST, SCHEMA, House, Town, make_home, names, read_files, write_files

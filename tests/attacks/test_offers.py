@@ -11,7 +11,7 @@ from ddtp.agent.facade import Agent
 from ddtp.agent.issuing import IssuedPackage
 from ddtp.agent.sending import SentTransfer
 from ddtp.chain.proof import OfferAnchors
-from ddtp.daemon.service import CARD_FILE
+from ddtp.config import CARD_FILE
 from ddtp.errors import ConsentInvalid, NotFound, PeerRefused
 from ddtp.identity.document import Role
 from ddtp.identity.keys import PrivateKey

@@ -9,8 +9,8 @@ from ddtp.agent.context import VERIFY_PROTOCOL
 from ddtp.agent.facade import Agent
 from ddtp.agent.judging import MAX_QUESTION_BYTES, VerifyQuestion
 from ddtp.agent.sending import PreparedTransfer
+from ddtp.config import CARD_FILE
 from ddtp.crypto import sm3
-from ddtp.daemon.service import CARD_FILE
 from ddtp.errors import PeerRefused
 from ddtp.identity.document import Role
 from ddtp.identity.keys import PrivateKey
