@@ -11,7 +11,7 @@ import trio
 
 from ddtp.agent.facade import Agent, open_agent, own_ledger
 from ddtp.agent.issuing import Draft, IssuedPackage
-from ddtp.agent.receiving import clean_up
+from ddtp.agent.tidying import clean_up
 from ddtp.config import CARD_FILE, Config, Institution, ReceiverSettings
 from ddtp.daemon.service import Service
 from ddtp.identity.document import Card, Role, encode_card_text
@@ -20,6 +20,9 @@ from ddtp.protocol.envelope import Signed
 from ddtp.protocol.leaves import Field, FieldKind
 from ddtp.store.keystore import create_identity, load_identity
 from tests.ledgers import Clock
+
+PATIENCE_SECONDS = 30.0
+"""For what must happen anyhow, on a machine that has other things to do."""
 
 Thing = TypeVar("Thing")
 
@@ -124,6 +127,12 @@ class House:
         assert self.config.receiver is not None
         return self.config.receiver.inbox
 
+    async def settled(self) -> None:
+        """Wait until every receipt that the receiver has signed is on the ledger."""
+        with trio.fail_after(PATIENCE_SECONDS):
+            while await self.agent.records.unanchored_receipts():  # noqa: ASYNC110 - the ledger sets no event
+                await trio.sleep(0.01)
+
     def remains(self) -> list[str]:
         """All on the disk of a receiver: chunks that wait for a resume, plaintext in quarantine, released packages."""
         return names(self.config.vault / "incoming") + names(self.inbox)
@@ -146,7 +155,10 @@ async def open_house(config: Config, *, clock: Clock) -> AsyncIterator[House]:
         await service.log_policy()
         card = service.card()
         (config.home / CARD_FILE).write_text(encode_card_text(card))
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        nursery.start_soon(service.tidy)
         yield House(config, agent, service, card)
+        nursery.cancel_scope.cancel()
 
 
 @dataclass

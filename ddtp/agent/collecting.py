@@ -5,18 +5,24 @@ it; the content is sealed to the holder's key anyway. Questions and answers are 
 """
 
 import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, final
 
 import trio
 
 from ddtp.agent.context import CALL_TIMEOUT_SECONDS, COLLECT_PROTOCOL, Context
 from ddtp.agent.opening import read_manifest
-from ddtp.errors import DdtpError, NotFound, ProtocolViolation
+from ddtp.errors import DdtpError, DiskFull, NotFound, ProtocolViolation
 from ddtp.identity.binding import check_binding, make_binding
 from ddtp.identity.document import Card
+from ddtp.protocol.chunks import MAX_CONTENT_BYTES
 from ddtp.protocol.envelope import Signed
+from ddtp.protocol.package import Manifest
 from ddtp.protocol.record import Did, Digest, Identifier, Limit, Range, Record
 from ddtp.store.durable import make_directory, replacing, storage_errors, write_all
 from ddtp.store.packages import PACKAGE_SUFFIX, PackageReader
@@ -28,7 +34,8 @@ MAX_READY = 256
 """Packages that one person finds ready at a time."""
 MAX_QUESTION_BYTES = 8 << 10
 MAX_ANSWER_BYTES = PIECE_BYTES + 1024
-MAX_FILE_BYTES = 1 << 53
+MAX_FILE_BYTES = MAX_CONTENT_BYTES + (MAX_CONTENT_BYTES >> 11)
+"""The longest content, with a tag for each chunk, openings and header, which together are less than a part in 2,048."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +128,7 @@ async def collect(context: Context, card: Signed[Card], *, folder: Path) -> tupl
             fetched.append(path)
             if path.exists():
                 continue
+            await trio.to_thread.run_sync(_check_free, folder, package.size_bytes)
             with replacing(path) as descriptor:
                 for offset in range(0, package.size_bytes, PIECE_BYTES):
                     piece = await ask(Question(holder=holder.did, package_id=package.package_id, offset=offset))
@@ -130,20 +138,95 @@ async def collect(context: Context, card: Signed[Card], *, folder: Path) -> tupl
     return tuple(fetched)
 
 
+@dataclass(frozen=True, slots=True)
+class PackageFile:
+    """One state of a package file; another file under its name, or other bytes in it, are another state."""
+
+    path: Path
+    inode: int
+    size_bytes: int
+    modified_ns: int
+
+    def read(self, offset: int) -> bytes:
+        """Return the piece of the file that starts at an offset.
+
+        Raises:
+            NotFound: The file is gone or is not what it was.
+            StorageFailed: The disk refuses.
+        """
+        with storage_errors(self.path):
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                if _state(self.path, os.fstat(descriptor)) != self:
+                    raise NotFound("expected a package file that stays as it is, found another one in its place")
+                return os.pread(descriptor, PIECE_BYTES, offset)
+            finally:
+                os.close(descriptor)
+
+
+@final
+class Shelf:
+    """The folder where an issuer's finished package files lie; each file is parsed once, however many people ask.
+
+    Methods block, and may be called in several threads.
+
+    Args:
+        folder: Package files come and go in it, whole.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._manifests: dict[PackageFile, Manifest | None] = {}
+
+    def find(self, holder: str) -> dict[bytes, PackageFile]:
+        """Return the packages that are made out to a holder, at most `MAX_READY`, by their ids.
+
+        Raises:
+            StorageFailed: The folder cannot be read.
+        """
+        with self._lock:
+            known = self._manifests
+            self._manifests = {
+                file: known[file] if file in known else _find_manifest(file.path) for file in _files(self._folder)
+            }
+            mine = [(body.package_id, file) for file, body in self._manifests.items() if body and body.holder == holder]
+        return dict(mine[:MAX_READY])
+
+
+def _files(folder: Path) -> Iterator[PackageFile]:
+    with storage_errors(folder):
+        for path in sorted(folder.glob(f"*{PACKAGE_SUFFIX}")):
+            with suppress(FileNotFoundError):  # it has just been taken away
+                yield _state(path, path.stat())
+
+
+def _state(path: Path, status: os.stat_result) -> PackageFile:
+    return PackageFile(path, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def _find_manifest(path: Path) -> Manifest | None:
+    """Return what a package file says of itself; None for what is no package, which is nothing to hand out."""
+    with suppress(DdtpError), closing(PackageReader(path)) as reader:
+        return read_manifest(reader).body
+    return None
+
+
+@final
 class Counter:
     """The issuer's side of one stream: knows the holder after the binding.
 
     Args:
         context: Surroundings of the issuer.
-        folder: Where finished package files lie.
+        shelf: The package files.
     """
 
-    def __init__(self, context: Context, folder: Path) -> None:
+    def __init__(self, context: Context, shelf: Shelf) -> None:
         self._context = context
-        self._folder = folder
+        self._shelf = shelf
         self._nonce = context.random_bytes(32)
         self._holder: str | None = None
-        self._files: dict[bytes, Path] = {}
+        self._files: dict[bytes, PackageFile] = {}
 
     async def answer(self, request: bytes, remote_peer_id: str) -> bytes:
         """Answer one question.
@@ -163,40 +246,21 @@ class Counter:
                 nonce=self._nonce,
                 now=self._context.clock(),
             )
-            self._files = await trio.to_thread.run_sync(self._scan, self._holder)
-            sizes = [Ready(package_id, path.stat().st_size) for package_id, path in self._files.items()]
-            return ReadyList(packages=tuple(sizes[:MAX_READY])).encode()
+            self._files = await trio.to_thread.run_sync(self._shelf.find, self._holder)
+            ready = tuple(Ready(package_id, file.size_bytes) for package_id, file in self._files.items())
+            return ReadyList(packages=ready).encode()
         if question.package_id is None:
             return Challenge(nonce=self._nonce).encode()
         if self._holder is None or question.offset is None:
             raise ProtocolViolation("expected a proof of who asks before a question for a file")
-        path = self._files.get(question.package_id)
-        if path is None:
+        file = self._files.get(question.package_id)
+        if file is None:
             raise NotFound("expected a package that is made out to this holder, found none")
-        return await trio.to_thread.run_sync(_read_piece, path, question.offset)
-
-    def _scan(self, holder: str) -> dict[bytes, Path]:
-        found = {}
-        for path in sorted(self._folder.glob(f"*{PACKAGE_SUFFIX}")):
-            try:
-                reader = PackageReader(path)
-            except DdtpError:
-                continue
-            try:
-                manifest = read_manifest(reader).body
-                if manifest.holder == holder:
-                    found[manifest.package_id] = path
-            except DdtpError:
-                continue
-            finally:
-                reader.close()
-        return found
+        return await trio.to_thread.run_sync(file.read, question.offset)
 
 
-def _read_piece(path: Path, offset: int) -> bytes:
-    with storage_errors(path):
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            return os.pread(descriptor, PIECE_BYTES, offset)
-        finally:
-            os.close(descriptor)
+def _check_free(folder: Path, size_bytes: int) -> None:
+    with storage_errors(folder):
+        free = shutil.disk_usage(folder).free
+    if size_bytes > free:
+        raise DiskFull(f"expected {size_bytes} free bytes for a package that is ready, found {free}")

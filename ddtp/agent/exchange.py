@@ -10,6 +10,8 @@ from typing import final
 
 import trio
 
+from ddtp.agent.anchoring import remote_ledger
+from ddtp.agent.comparing import compare_heads
 from ddtp.agent.context import Context
 from ddtp.agent.opening import OpenPackage, TransferContent
 from ddtp.consent.grant import Grant, check_in_force
@@ -66,7 +68,12 @@ class HolderSide:
         return Hello(suites=(SUITE,), nonce=self._nonce)
 
     async def offer(self, hello: Hello, remote_peer_id: str) -> Offer:
-        """Make sure that the receiver is the one on the card, then say who we are and what we bring."""
+        """Make sure that the receiver is the one on the card and sees the same logs, then say who we are.
+
+        Raises:
+            ProtocolViolation, EvidenceError: The receiver does not prove who it is.
+            LedgerInconsistent: A log has shown the receiver another history than us.
+        """
         if hello.suites != (SUITE,):
             raise ProtocolViolation(f"expected the suite {SUITE}, found {hello.suites}")
         if hello.binding is None:
@@ -80,6 +87,9 @@ class HolderSide:
             nonce=self._nonce,
             now=now,
         )
+        if self._card.body.logs:
+            ledger = remote_ledger(self._context, self._card.body.logs[0])
+            await compare_heads(self._context, hello.heads, ledger=ledger)
         binding = make_binding(
             self._opened.holder,
             self._context.peer_id,

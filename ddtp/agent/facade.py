@@ -283,6 +283,7 @@ async def open_agent(
     *,
     config: Config | None = None,
     passphrase: str | None = None,
+    seed: Seed | None = None,
     clock: Callable[[], int] = wall_clock,
     random_bytes: Callable[[int], bytes] = os.urandom,
     listen: Sequence[str] = (),
@@ -294,6 +295,7 @@ async def open_agent(
         home: Its directory; None takes that of `config`, or the platform's place.
         config: Settings; None reads those of the home.
         passphrase: Opens the key file, if it is sealed.
+        seed: The identity, if the caller has opened the key file already.
         clock: Time in whole seconds since the epoch.
         random_bytes: Randomness fit for keys.
         listen: Multiaddrs to listen on; none for an agent that only asks others.
@@ -305,7 +307,8 @@ async def open_agent(
         ConfigInvalid: A setting is wrong.
     """
     settings = config or load_config(home=home)
-    seed = await trio.to_thread.run_sync(lambda: load_identity(settings.home, passphrase=passphrase))
+    if seed is None:
+        seed = await trio.to_thread.run_sync(lambda: load_identity(settings.home, passphrase=passphrase))
     # an institution keeps its network identity; a person shows a new one every time, so that nobody can follow it
     label = "node" if settings.institution else random_bytes(16).hex()
     async with (

@@ -3,7 +3,7 @@
 Blocking; called in worker threads.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -20,6 +20,9 @@ from ddtp.protocol.layout import OPENINGS, Layout, read_layout
 from ddtp.protocol.openings import Disclosure, Openings
 from ddtp.protocol.package import Manifest, Package, restore_package
 from ddtp.store.packages import PackageReader
+
+MAX_LISTED = 20
+"""Names of a package that an error lists: about as many lines as a person reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +125,16 @@ def choose(package: Package, items: Sequence[str]) -> tuple[Disclosure, Openings
         folder = f"{item.removesuffix('/')}/"
         hits = {index for index, name in names.items() if name == item or name.startswith(folder)}
         if not hits:
-            raise PolicyRefused(f"expected {item!r} in the package, found no such field or file")
+            raise PolicyRefused(
+                f"expected {item!r} in the package, found no such field or file", hint=f"it has: {_listed(names)}"
+            )
         chosen |= hits
     return package.disclose(chosen)
+
+
+def _listed(names: Mapping[int, str]) -> str:
+    shown = [name for _index, name in sorted(names.items())]
+    return ", ".join(shown[:MAX_LISTED]) + (f" and {len(shown) - MAX_LISTED} more" if shown[MAX_LISTED:] else "")
 
 
 def transfer_context(transfer_id: bytes, *, sender: str, receiver: str, chunk_size: int) -> SealContext:

@@ -6,45 +6,37 @@ acknowledges, opens it only in quarantine, and releases plaintext only for a `Ve
 
 import logging
 import shutil
-from collections.abc import Callable
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import final
 
 import trio
 
-from ddtp.agent.anchoring import anchor, configured_ledger
-from ddtp.agent.context import Context
+from ddtp.agent.anchoring import configured_ledger
+from ddtp.agent.comparing import compare_heads
 from ddtp.agent.exchange import KEY_RELEASE_INFO, UNBOUND
-from ddtp.agent.judging import Judge
 from ddtp.agent.opening import transfer_context
+from ddtp.agent.reception import Claim, Reception
 from ddtp.agent.unsealing import Unsealer
-from ddtp.chain.proof import OfferAnchors
-from ddtp.chain.statement import EntryKind
-from ddtp.config import ReceiverSettings
+from ddtp.chain.proof import AnchorProof, LedgerProof, OfferAnchors
 from ddtp.consent.grant import Grant
 from ddtp.crypto import sm2
 from ddtp.errors import (
     ConsentInvalid,
     ContentMismatch,
-    DdtpError,
     EnvironmentProblem,
     EvidenceError,
-    InputError,
     Overloaded,
-    PeerError,
     PolicyRefused,
     ProtocolViolation,
     SignatureInvalid,
-    StoreDamaged,
     VerificationFailed,
 )
 from ddtp.identity import did as dids
 from ddtp.identity.binding import check_binding, make_binding
 from ddtp.identity.keys import PrivateKey
 from ddtp.protocol import envelope, keywrap
-from ddtp.protocol.chunks import ChunkCipher, sealed_bytes
+from ddtp.protocol.chunks import ChunkCipher
 from ddtp.protocol.envelope import SUITE, Signed
 from ddtp.protocol.messages import (
     MAX_HEADS,
@@ -59,8 +51,11 @@ from ddtp.protocol.messages import (
     ReceiptMessage,
     Stage,
 )
-from ddtp.store.blobs import SealedBlob, blob_names, delete_blob, stored_bytes
+from ddtp.store.blobs import SealedBlob
 from ddtp.store.records import FINAL_STATES, Direction, ReceiptRow, TransferRow, TransferState
+from ddtp.transfer.ports import Deadlines, PeerStream
+from ddtp.transfer.receiver import receive_transfer
+from ddtp.transfer.refusal import public_reason
 from ddtp.verify.evidence import Evidence
 from ddtp.verify.receipt import Receipt, cipher_receipt, rejected_receipt, verified_receipt
 from ddtp.verify.steps import Step, checking
@@ -69,46 +64,40 @@ from ddtp.verify.verified import VerifiedEvidence, VerifiedPackage
 KEY_OFFER_SECONDS = 24 * 3600
 """Life of a one-time key: a transfer that takes longer resumes with the same key offered anew."""
 
-INCOMING = "incoming"
-QUARANTINE_PATTERN = ".*.part"
-"""Quarantine lies in the inbox, because only a rename on one disk releases all files at once."""
-IDLE_SECONDS = 7 * 86400
-"""An unfinished transfer that nobody resumes for a week is given up, and its room is free again."""
-
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Reception:
-    """What all exchanges of one receiving institution share.
+async def receive(reception: Reception, stream: PeerStream) -> None:
+    """Serve one exchange on a stream; one whose transfer a newer exchange of its holder takes over ends silently.
 
-    Attributes:
-        context: Surroundings.
-        settings: Settings of the role.
-        judge: Verifies evidence.
-        notify: Told of every finished transfer.
-        active: Ids of transfers that are being received now.
-        reserving: Held while room is counted and reserved, so that parallel offers cannot pass the bound together.
+    Raises:
+        DdtpError: As `receive_transfer` does.
     """
-
-    context: Context
-    settings: ReceiverSettings
-    judge: Judge
-    notify: Callable[[TransferRow], None]
-    active: set[bytes]
-    reserving: trio.Lock = field(default_factory=trio.Lock)
+    scope = trio.CancelScope()
+    receiver = Receiver(reception, scope)
+    try:
+        with scope:
+            await receive_transfer(stream, receiver, deadlines=Deadlines())
+    finally:
+        await receiver.aclose()
 
 
 @final
 class Receiver:
-    """The receiving side of one exchange (a `ReceiverPort`); close it with `aclose`."""
+    """The receiving side of one exchange (a `ReceiverPort`); close it with `aclose`.
 
-    def __init__(self, reception: Reception) -> None:
+    Args:
+        reception: What all exchanges share.
+        scope: What the exchange runs in; cancelled when a newer one takes its transfer over.
+    """
+
+    def __init__(self, reception: Reception, scope: trio.CancelScope) -> None:
         self._shared = reception
+        self._scope = scope
         self._context = reception.context
         self._key: PrivateKey = reception.context.institution_key
         self._nonce = b""
-        self._claimed: bytes | None = None
+        self._claim: Claim | None = None
         self._offer: Offer | None = None
         self._blob: SealedBlob | None = None
         self._cipher: Signed[Receipt] | None = None
@@ -145,21 +134,24 @@ class Receiver:
             now=now,
         )
         # from here on this exchange alone decides about the transfer, across every await below
-        self._claim(offer.transfer_id)
+        self._claim = await self._shared.claim(offer.transfer_id, holder, self._scope)
         known = await self._context.records.find_transfer(offer.transfer_id)
         if known is not None:
             self._check_same(known, offer, holder)
             if known.state in FINAL_STATES:
                 return await self._last_receipt(known)
         evidence = evidence_of(offer)
+        await compare_heads(
+            self._context,
+            [LedgerProof.parse(anchor.proof).checkpoint for anchor in _anchors(offer)],
+            ledger=configured_ledger(self._context),
+        )
         verified = await self._shared.judge(evidence, now=now)
         if verified.grant.body.subject != holder:
             raise SignatureInvalid("expected the holder of the package at the other end, found somebody else")
         if not await self._context.records.consume_grant(verified.grant.digest, offer.transfer_id):
             raise ConsentInvalid("expected a consent that is unused, found one that another transfer has used")
-        self._check_room(offer)
-        async with self._shared.reserving:
-            self._blob = await trio.to_thread.run_sync(self._open_blob, offer)
+        self._blob = await self._shared.reserve(offer, holder)
         if known is None:
             await self._begin(offer, verified)
         # spec/08 s.3: a one-time key is for one session
@@ -238,8 +230,7 @@ class Receiver:
             reason=failed.message[:500] if failed else None,
         )
         # The outcome is durable and stays: a repeated offer gets this receipt. What follows is done again at the next
-        # start if we crash: the receipt is put on the ledger, the chunks are deleted.
-        await anchor_receipts(self._context)
+        # start if we crash: the chunks are deleted, and whoever is notified puts the receipt on the ledger.
         await trio.to_thread.run_sync(self._discard_blob)
         row = await self._context.records.find_transfer(transfer_id)
         assert row is not None, "the row was written above"
@@ -248,11 +239,11 @@ class Receiver:
 
     async def aclose(self) -> None:
         """Release files; what is durable stays for the next attempt."""
-        if self._claimed is not None:
-            self._shared.active.discard(self._claimed)
         if self._blob is not None:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self._blob.close)
+        if self._claim is not None:
+            self._shared.release(self._claim)
 
     async def _begin(self, offer: Offer, verified: VerifiedEvidence) -> None:
         now = self._context.clock()
@@ -284,31 +275,6 @@ class Receiver:
         stage = Stage(known.state.value)
         receipts = await self._context.records.receipts(known.transfer_id)
         return ReceiptMessage(stage=stage, receipt=receipts[stage.value].envelope)
-
-    def _check_room(self, offer: Offer) -> None:
-        most = self._shared.settings.max_package_bytes
-        if offer.seal.content_bytes > most:
-            raise PolicyRefused(f"expected at most {most} bytes of content, found {offer.seal.content_bytes}")
-
-    def _claim(self, transfer_id: bytes) -> None:
-        if transfer_id in self._shared.active:
-            raise Overloaded("expected one exchange per transfer at a time, found another one running")
-        self._shared.active.add(transfer_id)
-        self._claimed = transfer_id
-
-    def _open_blob(self, offer: Offer) -> SealedBlob:
-        directory = self._context.config.vault / INCOMING
-        name = offer.transfer_id.hex()
-        others = sum(stored_bytes(directory, other) for other in blob_names(directory) - {name})
-        if others + sealed_bytes(offer.seal) > self._shared.settings.max_incoming_bytes:
-            raise Overloaded("expected room for unfinished transfers, found none")
-        try:
-            return SealedBlob(directory, name, header=offer.seal)
-        except StoreDamaged:
-            # our disk lost what we had acknowledged; the holder still has it and sends everything again
-            _logger.warning("stored chunks are damaged and asked for again", extra={"transfer": name})
-            delete_blob(directory, name)
-            return SealedBlob(directory, name, header=offer.seal)
 
     def _discard_blob(self) -> None:
         if self._blob is not None:
@@ -344,69 +310,8 @@ class Receiver:
         return self._shared.settings.inbox / transfer_id.hex()
 
 
-async def clean_up(context: Context) -> None:
-    """Delete what has no future: quarantine of an earlier process, chunks of transfers that ended or were given up.
-
-    To be called when no exchange runs, or with exchanges running only through `give_up_idle`.
-    """
-    settings = context.config.receiver
-    if settings is not None:
-        for folder in await trio.to_thread.run_sync(lambda: list(settings.inbox.glob(QUARANTINE_PATTERN))):
-            await trio.to_thread.run_sync(lambda folder=folder: shutil.rmtree(folder, ignore_errors=True))
-    await give_up_idle(context, active=frozenset())
-    await anchor_receipts(context)
-
-
-async def give_up_idle(context: Context, *, active: AbstractSet[bytes]) -> None:
-    """Free the room of transfers that ended, or that nobody has resumed for a week or within their consent.
-
-    Args:
-        context: Surroundings.
-        active: Transfers that are being received now; they stay.
-    """
-    now = context.clock()
-    directory = context.config.vault / INCOMING
-    for name in await trio.to_thread.run_sync(blob_names, directory):
-        try:
-            transfer_id = bytes.fromhex(name)
-        except ValueError:
-            continue  # not ours
-        if transfer_id in active:
-            continue
-        row = await context.records.find_transfer(transfer_id)
-        if row is not None and row.state not in FINAL_STATES:
-            expires = envelope.verify(Grant, Offer.parse(row.offer).grant).body.when.expires
-            if now < min(row.updated + IDLE_SECONDS, expires):
-                continue
-            reason = "nobody went on with it in time"
-            await context.records.set_state(
-                transfer_id, TransferState.DECLINED, now=now, reason=reason, forget_secret=True
-            )
-        await trio.to_thread.run_sync(delete_blob, directory, name)
-
-
-async def anchor_receipts(context: Context) -> None:
-    """Put every last receipt on the ledger that is not there yet; a ledger that does not answer is asked later."""
-    pending = await context.records.unanchored_receipts()
-    if not pending:
-        return
-    try:
-        async with configured_ledger(context) as ledger:
-            for transfer_id, receipt in pending:
-                digest = envelope.verify(Receipt, receipt.envelope).digest
-                proof = await anchor(context, ledger, kind=EntryKind.RECEIPT, subject=digest)
-                await context.records.save_receipt(transfer_id, replace(receipt, anchor=proof.encode()))
-    except (EnvironmentProblem, PeerError, EvidenceError, InputError) as err:
-        _logger.warning("receipts wait for the ledger", extra={"code": err.code, "waiting": len(pending)})
-
-
 def _kept(offer: Offer) -> bytes:
     return replace(offer, binding=UNBOUND).encode()
-
-
-def public_reason(error: DdtpError) -> str:
-    """Return what a peer may read of an error: its message if it is about the peer's own data, else nothing."""
-    return error.message[:500] if isinstance(error, EvidenceError | PeerError | PolicyRefused | Overloaded) else ""
 
 
 def evidence_of(offer: Offer, receipts: tuple[bytes, ...] = ()) -> Evidence:
@@ -415,13 +320,18 @@ def evidence_of(offer: Offer, receipts: tuple[bytes, ...] = ()) -> Evidence:
     Raises:
         DecodeError: The anchors are malformed.
     """
-    anchors = OfferAnchors.parse(offer.anchors)
+    package, grant = _anchors(offer)
     return Evidence(
         manifest=offer.manifest,
         disclosure=offer.disclosure,
         request=offer.request,
         grant=offer.grant,
-        package_anchor=anchors.package.encode(),
-        grant_anchor=anchors.grant.encode(),
+        package_anchor=package.encode(),
+        grant_anchor=grant.encode(),
         receipts=receipts,
     )
+
+
+def _anchors(offer: Offer) -> tuple[AnchorProof, AnchorProof]:
+    anchors = OfferAnchors.parse(offer.anchors)
+    return anchors.package, anchors.grant

@@ -20,10 +20,11 @@ from ddtp.agent.opening import OpenPackage, choose, open_package, transfer_conte
 from ddtp.chain.proof import OfferAnchors
 from ddtp.chain.statement import EntryKind
 from ddtp.consent import screen
-from ddtp.consent.choice import Choice, make_choice
+from ddtp.consent.choice import Choice, check_covered, make_choice, required_purposes
 from ddtp.consent.grant import Grant, build_grant
-from ddtp.consent.request import Request, check_request, parse_request
+from ddtp.consent.request import Ask, Request, check_request, parse_request
 from ddtp.errors import (
+    ConsentInvalid,
     DdtpError,
     EnvironmentProblem,
     NotFound,
@@ -31,6 +32,7 @@ from ddtp.errors import (
     PeerStalled,
     PeerVanished,
     PolicyRefused,
+    UsageError,
 )
 from ddtp.identity.document import Card, LogRef, parse_card
 from ddtp.identity.language import Language
@@ -79,6 +81,7 @@ class PreparedTransfer:
         choice: What exactly would be agreed to.
         item_names: Names of the fields and files that will be shown.
         content_bytes: Size of the files that will be sent.
+        issuer_name: Name on the remembered card of who issued the package; None if it is unknown here, or the person.
     """
 
     path: Path
@@ -91,6 +94,7 @@ class PreparedTransfer:
     choice: Choice
     item_names: tuple[str, ...]
     content_bytes: int
+    issuer_name: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,16 +146,21 @@ async def prepare(
     Raises:
         PeerUnreachable, PeerRefused: The receiver cannot be asked.
         SignatureInvalid: Somebody else signed the request.
-        PolicyRefused: The package is not of the kind that is asked for, or lacks what is asked.
+        PolicyRefused: The package is not of the kind that is asked for, lacks what is wanted, or more is wanted of it
+            than is asked for.
+        UsageError: There is no such purpose, or a required one is left out.
     """
     request = await fetch_request(context, card, template=template)
     async with _opened(context, path) as opened:
-        ask = request.body.ask_for(opened.manifest.body.schema)
+        manifest = opened.manifest.body
+        ask = request.body.ask_for(manifest.schema)
         if ask is None:
             kinds = ", ".join(sorted({ask.schema for ask in request.body.asks}))
-            raise PolicyRefused(f"expected a package of kind {kinds}, found {opened.manifest.body.schema}")
+            raise PolicyRefused(f"expected a package of kind {kinds}, found {manifest.schema}")
         disclosure, openings = choose(opened.package, items or ask.items)
-    choice = make_choice(request.body, [(opened.manifest.body, disclosure)], purposes=purposes)
+        _check_asked(ask, openings)
+    _check_purposes(request.body, purposes)
+    choice = make_choice(request.body, [(manifest, disclosure)], purposes=purposes)
     return PreparedTransfer(
         path=path,
         card=card,
@@ -163,6 +172,7 @@ async def prepare(
         choice=choice,
         item_names=_names(openings),
         content_bytes=sum(opening.head.size_bytes for opening in openings.files),
+        issuer_name=await _issuer_name(context, manifest),
     )
 
 
@@ -172,11 +182,18 @@ async def fetch_request(context: Context, card: Signed[Card], *, template: str |
     Raises:
         SignatureInvalid: Somebody else signed the request.
         ConsentInvalid: It is expired already.
-        NotFound: The card names no request.
+        NotFound: The card names no such request, or none at all.
     """
-    name = template or next(iter(card.body.requests), None)
-    if name is None:
-        raise NotFound(f"expected a request on the card of {card.body.name}, found none")
+    offered = card.body.requests
+    if not offered:
+        roles = ", ".join(role.value for role in card.body.roles) or "none"
+        raise NotFound(
+            f"expected an institution that asks for data, found {card.body.name} with the roles: {roles}",
+            hint="take the card of the institution that asked you for the data",
+        )
+    name = template or offered[0]
+    if name not in offered:
+        raise NotFound(f"expected a request of {card.body.name}: {', '.join(offered)}; found {name!r}")
     async with await context.dial(card.body.addresses, REQUEST_PROTOCOL) as stream:
         answer = await rpc.call(
             stream, name.encode(), max_response_bytes=MAX_REQUEST_BYTES, timeout_seconds=CALL_TIMEOUT_SECONDS
@@ -364,6 +381,38 @@ async def _opened(context: Context, path: Path) -> AsyncIterator[OpenPackage]:
         yield opened
     finally:
         opened.reader.close()
+
+
+def _check_asked(ask: Ask, openings: Openings) -> None:
+    """Check before anything is signed that no more is shown than was asked for; the receiver would reject it."""
+    try:
+        check_covered(ask, openings)
+    except ConsentInvalid as err:
+        raise PolicyRefused(
+            f"expected only items that are asked for: {', '.join(ask.items)}; found others as well"
+        ) from err
+
+
+def _check_purposes(request: Request, purposes: Sequence[int] | None) -> None:
+    """Check what a person chose by number, counted from 1 as on the screen."""
+    if purposes is None:
+        return
+    count = len(request.purposes)
+    unknown = [index for index in purposes if not 0 <= index < count]
+    if unknown or not purposes:
+        found = f"purpose {unknown[0] + 1}" if unknown else "none"
+        raise UsageError(f"expected purposes from 1 to {count}, found {found}", hint="the request lists them")
+    missing = sorted(set(required_purposes(request)) - set(purposes))
+    if missing:
+        text = request.purposes[missing[0]].text
+        raise UsageError(f"expected purpose {missing[0] + 1} among the chosen ones, because it is required: {text}")
+
+
+async def _issuer_name(context: Context, manifest: Manifest) -> str | None:
+    if manifest.issuer == manifest.holder:
+        return None
+    card = await context.records.find_card(manifest.issuer)
+    return envelope.verify(Card, card).body.name if card else None
 
 
 def _log(card: Card) -> LogRef:

@@ -12,13 +12,13 @@ from typing import final
 import trio
 
 from ddtp.agent.checking import finish_hash
-from ddtp.errors import ContentMismatch
 from ddtp.protocol.chunks import ChunkCipher, SealHeader
 from ddtp.protocol.fingerprint import FileHasher
 from ddtp.protocol.layout import Layout, read_layout
 from ddtp.protocol.leaves import FileHead
 from ddtp.protocol.openings import FileOpening, Openings
 from ddtp.store.blobs import SealedBlob
+from ddtp.store.contents import ContentReader
 from ddtp.store.durable import make_directory, storage_errors, sync_directory, write_all, write_file
 from ddtp.verify.steps import Step, checking
 from ddtp.verify.verified import VerifiedEvidence, VerifiedPackage
@@ -40,11 +40,9 @@ class Unsealer:
     """
 
     def __init__(self, blob: SealedBlob, header: SealHeader, cipher: ChunkCipher, *, quarantine: Path) -> None:
-        self._blob = blob
         self._header = header
-        self._cipher = cipher
+        self._content = ContentReader(lambda index: cipher.open(index, blob.read(index)), chunk_size=header.chunk_size)
         self._quarantine = quarantine
-        self._chunk: tuple[int, bytes] = (-1, b"")
 
     def release(self, evidence: VerifiedEvidence, destination: Path) -> VerifiedPackage:
         """Open and check everything, then give it its place.
@@ -62,7 +60,7 @@ class Unsealer:
         make_directory(self._quarantine / FILES)
         try:
             with checking(Step.OPENINGS):
-                openings = Openings.parse(self._read(self._header.openings_offset, self._header.openings_bytes))
+                openings = Openings.parse(self._content.read(self._header.openings_offset, self._header.openings_bytes))
                 layout = read_layout(self._header, openings)
             with checking(Step.CONTENT):
                 files = {
@@ -87,7 +85,7 @@ class Unsealer:
             for offset in range(0, head.size_bytes, head.chunk_size):
                 trio.from_thread.check_cancelled()
                 length = min(head.chunk_size, head.size_bytes - offset)
-                chunk = self._read(layout.locate(part, offset), length)
+                chunk = self._content.read(layout.locate(part, offset), length)
                 hasher.add(chunk)
                 with storage_errors(target):
                     write_all(descriptor, chunk)
@@ -96,21 +94,6 @@ class Unsealer:
         finally:
             os.close(descriptor)
         return finish_hash(hasher, target, expected=head)
-
-    def _read(self, offset: int, length: int) -> bytes:
-        """Return content between two offsets; every chunk is authenticated before any of it is used."""
-        parts = []
-        stop = offset + length
-        while offset < stop:
-            index, start = divmod(offset, self._header.chunk_size)
-            if self._chunk[0] != index:
-                self._chunk = (index, self._cipher.open(index, self._blob.read(index)))
-            part = self._chunk[1][start : start + stop - offset]
-            if not part:
-                raise ContentMismatch("expected content that is as long as its files")
-            parts.append(part)
-            offset += len(part)
-        return b"".join(parts)
 
     def _move(self, destination: Path) -> None:
         make_directory(destination.parent)

@@ -207,11 +207,28 @@ async def _packages(console: Console, agent: "Agent", files: Sequence[Path]) -> 
     return found
 
 
-def _screen(prepared: "PreparedTransfer") -> str:
+def _screen(console: Console, prepared: "PreparedTransfer") -> str:
     from ddtp.consent.layout import wrap
 
-    items = "".join(f"  {name}\n" for name in prepared.item_names)
-    return f"{wrap(prepared.screen, text_columns())}\n{items}  = {human_bytes(prepared.content_bytes)}\n"
+    return "\n".join(
+        [
+            wrap(prepared.screen, text_columns()),
+            _issued_by(console, prepared),
+            *(f"  {name}" for name in prepared.item_names),
+            f"  = {human_bytes(prepared.content_bytes)}",
+            "",
+        ]
+    )
+
+
+def _issued_by(console: Console, prepared: "PreparedTransfer") -> str:
+    """Return who issued the package by name: the screen above has the DID only, because a name is no proof."""
+    manifest = prepared.manifest.body
+    if manifest.issuer == manifest.holder:
+        return console.words.issued_by_yourself
+    if prepared.issuer_name is None:
+        return console.words.issued_by_stranger
+    return console.words.issued_by.format(name=prepared.issuer_name)
 
 
 def _preview(console: Console, prepared: "PreparedTransfer") -> None:
@@ -219,6 +236,8 @@ def _preview(console: Console, prepared: "PreparedTransfer") -> None:
         "dry_run": True,
         "receiver": prepared.card.body.did,
         "receiver_name": prepared.card.body.name,
+        "issuer": prepared.manifest.body.issuer,
+        "issuer_name": prepared.issuer_name,
         "package": str(prepared.path),
         "package_id": prepared.manifest.body.package_id.hex(),
         "request": prepared.request.digest.hex(),
@@ -228,15 +247,15 @@ def _preview(console: Console, prepared: "PreparedTransfer") -> None:
         "content_bytes": prepared.content_bytes,
         "purposes": [index + 1 for index in prepared.choice.purposes],
     }
-    console.result(_screen(prepared), data)
+    console.result(_screen(console, prepared), data)
     console.note(console.words.dry_run)
 
 
 async def _send(console: Console, agent: "Agent", prepared: "PreparedTransfer", *, yes: bool) -> None:
     if yes:
-        console.note(_screen(prepared))
+        console.note(_screen(console, prepared))
     else:
-        console.show(_screen(prepared))
+        console.show(_screen(console, prepared))
         question = console.words.send_question.format(name=prepared.card.body.name)
         await homes.in_thread(lambda: console.confirm(question))
     # a transfer that breaks off is resumed from the package that is remembered here

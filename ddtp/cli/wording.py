@@ -38,6 +38,9 @@ class Words:
     restored: str
     to_question: str
     send_question: str
+    issued_by: str
+    issued_by_yourself: str
+    issued_by_stranger: str
     dry_run: str
     delivered: str
     rejected: str
@@ -87,6 +90,9 @@ _WORDS: Final = MappingProxyType(
             restored="The identity was restored from its phrase; all keys are the same as before.",
             to_question="To {name}?",
             send_question="Do you agree, and send this to {name}?",
+            issued_by="Issued by {name}, whose card you have:",
+            issued_by_yourself="Packed by yourself:",
+            issued_by_stranger="Issued by somebody whose card you do not have:",
             dry_run="This was a dry run: nothing was signed and nothing was sent.",
             delivered=(
                 "Delivered: {name} has signed that the data arrived complete and unchanged, is genuine, and was sent\n"
@@ -150,6 +156,9 @@ _WORDS: Final = MappingProxyType(
             restored="身份已由助记词恢复，全部密钥与原来相同。",
             to_question="发送给 {name}？",
             send_question="您是否同意，并将以上内容发送给 {name}？",
+            issued_by="由 {name} 出具（您存有其名片）：",
+            issued_by_yourself="由您自己打包：",
+            issued_by_stranger="出具者的名片您没有保存：",
             dry_run="以上为预演：没有签署，也没有发送任何内容。",
             delivered=(
                 "已送达：{name} 已签署回执，确认数据完整、未被改动、真实有效，且经您同意。\n"

@@ -18,7 +18,7 @@ import trio
 
 from ddtp.agent.anchoring import log_of_card, read_card
 from ddtp.agent.checking import load_policy
-from ddtp.agent.collecting import MAX_QUESTION_BYTES, Counter
+from ddtp.agent.collecting import MAX_QUESTION_BYTES, Counter, Shelf
 from ddtp.agent.context import (
     COLLECT_PROTOCOL,
     LEDGER_PROTOCOL,
@@ -30,8 +30,10 @@ from ddtp.agent.context import (
 from ddtp.agent.facade import SERVICE_STATE_FILE, Agent, make_card, open_agent, own_ledger, wall_clock
 from ddtp.agent.judging import MAX_QUESTION_BYTES as MAX_VERIFY_BYTES
 from ddtp.agent.judging import Judge, answer_question, local_judge, remote_judge
-from ddtp.agent.receiving import Receiver, Reception, anchor_receipts, clean_up, give_up_idle
+from ddtp.agent.receiving import receive
+from ddtp.agent.reception import Claim, Reception
 from ddtp.agent.requesting import MAX_TEMPLATE_NAME_CHARACTERS, make_request, template_names
+from ddtp.agent.tidying import anchor_receipts, clean_up, give_up_idle
 from ddtp.chain.admission import AdmissionPolicy, policy_entry
 from ddtp.chain.ledger import Ledger
 from ddtp.chain.ledger_service import MAX_REQUEST_BYTES, LedgerService
@@ -45,8 +47,6 @@ from ddtp.store.durable import write_file
 from ddtp.store.keystore import load_identity, locked
 from ddtp.store.records import TransferRow
 from ddtp.transfer import rpc
-from ddtp.transfer.ports import Deadlines
-from ddtp.transfer.receiver import receive_transfer
 from ddtp.transfer.stream import FlowStream
 
 CARD_VALID_SECONDS = 400 * 86400
@@ -78,7 +78,9 @@ class Service:
         self._stopping = trio.Event()
         self._streams = 0
         self._idle = trio.Event()
-        self._receiving: set[bytes] = set()
+        self._receiving: dict[bytes, Claim] = {}
+        self._concluded = trio.Event()
+        self._anchoring = trio.Lock()
 
     def register(self) -> None:
         """Answer the protocols of the configured roles.
@@ -99,9 +101,10 @@ class Service:
     async def drain(self) -> bool:
         """Refuse new streams and wait for those in flight; return False if some did not end in time."""
         self._stopping.set()
-        if self._streams:
-            with trio.move_on_after(self._config.drain_seconds):
+        with trio.move_on_after(self._config.drain_seconds):
+            if self._streams:
                 await self._idle.wait()
+            await self._anchor()
         return self._streams == 0
 
     def _serve(self, protocol: str, handler: Handler) -> None:
@@ -162,8 +165,10 @@ class Service:
         if folder is None:
             return
 
+        shelf = Shelf(folder)
+
         async def handler(stream: FlowStream) -> None:
-            counter = Counter(self._context, folder)
+            counter = Counter(self._context, shelf)
             await rpc.answer(
                 stream, counter.answer, max_request_bytes=MAX_QUESTION_BYTES, timeout_seconds=QUESTION_SECONDS
             )
@@ -171,15 +176,25 @@ class Service:
         self._serve(COLLECT_PROTOCOL, handler)
 
     async def tidy(self) -> None:
-        """Free the room of transfers without a future, and anchor what waits, every hour."""
+        """Anchor receipts as soon as transfers are concluded; every hour free the room of those without a future."""
+        due = trio.current_time() + TIDY_SECONDS
         while True:
-            await trio.sleep(TIDY_SECONDS)
+            with trio.move_on_at(due):
+                await self._concluded.wait()
+            self._concluded = trio.Event()
             try:
-                await give_up_idle(self._context, active=self._receiving)
-                await anchor_receipts(self._context)
+                if trio.current_time() >= due:
+                    due = trio.current_time() + TIDY_SECONDS
+                    await give_up_idle(self._context, active=self._receiving.keys())
+                await self._anchor()
             except DdtpError as err:
                 # a disk that refuses now must not end the service; the next hour may be better
                 _log.warning("tidying failed", extra={"code": err.code})
+
+    async def _anchor(self) -> None:
+        if Role.RECEIVER in self._config.roles:
+            async with self._anchoring:  # two at a time would put a receipt on the ledger twice
+                await anchor_receipts(self._context)
 
     def _register_receiver(self) -> None:
         settings = self._config.receiver
@@ -200,15 +215,11 @@ class Service:
             )
             return request.envelope
 
-        async def receive(stream: FlowStream) -> None:
-            receiver = Receiver(reception)
-            try:
-                await receive_transfer(stream, receiver, deadlines=Deadlines())
-            finally:
-                await receiver.aclose()
+        async def take(stream: FlowStream) -> None:
+            await receive(reception, stream)
 
         self._serve_questions(REQUEST_PROTOCOL, answer_request, max_bytes=MAX_TEMPLATE_NAME_CHARACTERS)
-        self._serve(TRANSFER_PROTOCOL, receive)
+        self._serve(TRANSFER_PROTOCOL, take)
 
     def _judge(self) -> Judge:
         settings = self._config.receiver
@@ -225,6 +236,7 @@ class Service:
             "transfer finished",
             extra={"transfer": row.transfer_id.hex(), "state": row.state.value, "failed_step": row.failed_step},
         )
+        self._concluded.set()
 
     def card(self) -> Signed[Card]:
         """Sign the card of this service."""
@@ -263,11 +275,11 @@ async def serve(config: Config, *, passphrase: str | None, ready: Callable[[Sign
     with locked(config.home):
         async with AsyncExitStack() as stack:
             ledger = None
+            seed = await trio.to_thread.run_sync(lambda: load_identity(config.home, passphrase=passphrase))
             if config.ledger_origin is not None:
-                seed = await trio.to_thread.run_sync(lambda: load_identity(config.home, passphrase=passphrase))
                 ledger = await stack.enter_async_context(own_ledger(config, seed, clock=wall_clock))
             agent = await stack.enter_async_context(
-                open_agent(config=config, passphrase=passphrase, listen=config.listen, ledger=ledger)
+                open_agent(config=config, seed=seed, listen=config.listen, ledger=ledger)
             )
             service = Service(agent, ledger)
             await clean_up(agent.context)

@@ -12,6 +12,7 @@ from ddtp.errors import DecodeError, StorageFailed, StoreDamaged
 from ddtp.protocol import container
 from ddtp.protocol.chunks import ChunkCipher, SealContext, SealHeader, chunk_count, sealed_offset, sealed_size
 from ddtp.protocol.container import PackageHeader
+from ddtp.store.contents import ContentReader
 from ddtp.store.durable import make_directory, open_temporary, storage_errors, sync_directory, write_all
 
 PACKAGE_SUFFIX = ".ddtp"
@@ -90,8 +91,7 @@ class PackageReader:
         with storage_errors(path):
             # a pipe would keep a blocking open waiting for its writer
             self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        self._cipher: ChunkCipher | None = None
-        self._chunk: tuple[int, bytes] = (-1, b"")
+        self._content: ContentReader | None = None
         try:
             self.header = self._read_header()
         except BaseException:
@@ -109,7 +109,17 @@ class PackageReader:
         Raises:
             AuthenticationFailed: The key is another one.
         """
-        self._cipher = ChunkCipher.open_with(content_key, self.seal, context=context)
+        cipher = ChunkCipher.open_with(content_key, self.seal, context=context)
+        count = chunk_count(self.seal.content_bytes, self.seal.chunk_size)
+
+        def open_chunk(index: int) -> bytes:
+            if index >= count:
+                raise StoreDamaged(f"expected {count} chunks in {self.path.name}, found that more are needed")
+            return cipher.open(
+                index, self._pread(sealed_size(index, self.seal), sealed_offset(index, self.seal.chunk_size))
+            )
+
+        self._content = ContentReader(open_chunk, chunk_size=self.seal.chunk_size)
 
     def read(self, offset: int, length: int) -> bytes:
         """Return `length` bytes of the content from `offset`; the package must be unlocked.
@@ -118,33 +128,14 @@ class PackageReader:
             AuthenticationFailed: A chunk does not open.
             StoreDamaged: The file is shorter than it was.
         """
-        size = self.seal.chunk_size
-        parts = []
-        stop = offset + length
-        while offset < stop:
-            index, start = divmod(offset, size)
-            part = self._open(index)[start : start + stop - offset]
-            if not part:
-                raise StoreDamaged(f"expected content up to byte {stop} in {self.path.name}, found less")
-            parts.append(part)
-            offset += len(part)
-        return b"".join(parts)
+        assert self._content is not None, "unlock comes first"
+        return self._content.read(offset, length)
 
     def close(self) -> None:
         """Close the file."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-
-    def _open(self, index: int) -> bytes:
-        # one chunk is kept: tails of many small files share it
-        if self._chunk[0] != index:
-            assert self._cipher is not None, "unlock comes first"
-            if index >= chunk_count(self.seal.content_bytes, self.seal.chunk_size):
-                raise StoreDamaged(f"expected fewer chunks in {self.path.name}")
-            sealed = self._pread(sealed_size(index, self.seal), sealed_offset(index, self.seal.chunk_size))
-            self._chunk = (index, self._cipher.open(index, sealed))
-        return self._chunk[1]
 
     def _read_header(self) -> PackageHeader:
         with storage_errors(self.path):

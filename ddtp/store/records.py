@@ -226,6 +226,15 @@ class Records:
         )
         return [_transfer(row) for row in rows]
 
+    async def unfinished_from(self, peer: str) -> list[TransferRow]:
+        """Return the incoming transfers of one person that have not come to an end, at most `LIST_LIMIT`."""
+        rows = await self._database.fetch_all(
+            f"SELECT {_TRANSFER_COLUMNS} FROM transfer WHERE direction = 'in' AND peer = ? "  # noqa: S608 - constants
+            f"AND state NOT IN ({_FINAL_NAMES}) LIMIT ?",
+            (peer, LIST_LIMIT),
+        )
+        return [_transfer(row) for row in rows]
+
     async def set_state(
         self,
         transfer_id: bytes,

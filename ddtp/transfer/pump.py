@@ -6,7 +6,6 @@ the exchange ends, the peer is told why if that is possible, and the stream is c
 """
 
 import math
-import unicodedata
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Final, TypeVar, final
@@ -16,20 +15,18 @@ import trio
 from ddtp.errors import (
     Cancelled,
     DdtpError,
-    EvidenceError,
     InternalError,
     PeerAborted,
-    PeerError,
     PeerStalled,
     PeerVanished,
     ProtocolViolation,
 )
 from ddtp.protocol.codec import Buffer
 from ddtp.protocol.messages import Abort, ChunkFrame, Message
-from ddtp.protocol.record import DEFAULT_TEXT
 from ddtp.protocol.session import Session
 from ddtp.protocol.states import Role
 from ddtp.transfer.ports import PeerStream
+from ddtp.transfer.refusal import public_reason
 
 READ_BYTES: Final = 256 << 10
 """Most bytes of one read: what a `FlowStream` hands out at once."""
@@ -220,17 +217,9 @@ async def open_pump(stream: PeerStream, role: Role) -> AsyncIterator[Pump]:
     try:
         yield pump
     except DdtpError as err:
-        farewell = Abort(code=err.code, reason=_reason(err))
+        farewell = Abort(code=err.code, reason=public_reason(err))
         raise
     finally:
         if trio.current_effective_deadline() == -math.inf:
             farewell = Abort(code=Cancelled.code, reason="")
         await pump.close(farewell)
-
-
-def _reason(error: DdtpError) -> str:
-    """Return what the peer may read: messages about it and its evidence, not those about this machine."""
-    if not isinstance(error, EvidenceError | PeerError):
-        return ""
-    text = unicodedata.normalize("NFC", error.message)
-    return "".join(character if character.isprintable() else "?" for character in text)[: DEFAULT_TEXT.most]

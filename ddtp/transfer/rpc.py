@@ -8,6 +8,8 @@ from typing import Final
 import trio
 
 from ddtp.errors import DdtpError, InternalError, PeerRefused, PeerStalled, PeerVanished, ProtocolViolation
+from ddtp.protocol.plain_text import plain
+from ddtp.transfer.refusal import public_reason
 from ddtp.transfer.stream import FlowStream
 
 LENGTH_BYTES: Final = 4
@@ -56,8 +58,8 @@ async def answer(stream: FlowStream, handle: Handle, *, max_request_bytes: int, 
     Args:
         stream: From the host.
         handle: Gets the request and the peer's network identity, returns the response; it keeps its own deadlines. A
-            `DdtpError` is sent to the peer as its code and message. Any other exception is sent as `internal`,
-            without its text, and raised again.
+            `DdtpError` is sent to the peer as its code and its public reason. Any other exception is sent as
+            `internal`, without its text, and raised again.
         max_request_bytes: More than this is refused unread, and ends the stream.
         timeout_seconds: For the next request to arrive, and for a response to be taken.
 
@@ -71,14 +73,14 @@ async def answer(stream: FlowStream, handle: Handle, *, max_request_bytes: int, 
             try:
                 request = await _receive_frame(stream, max_request_bytes)
             except ProtocolViolation as err:
-                await _say_last(stream, _refusal(err.code, err.message))
+                await _say_last(stream, _refusal(err.code, public_reason(err)))
                 raise
         if request is None:
             return
         try:
             response = _frame(bytes([STATUS_OK]) + await handle(request, stream.remote_peer_id))
         except DdtpError as err:
-            response = _refusal(err.code, err.message)
+            response = _refusal(err.code, public_reason(err))
         except Exception:
             with trio.move_on_after(timeout_seconds):
                 await _say_last(stream, _refusal(InternalError.code, ""))
@@ -115,7 +117,7 @@ def _parse_refusal(body: bytes) -> PeerRefused:
     if not _CODE.fullmatch(code):
         raise ProtocolViolation("expected an error code of lower case letters, digits and hyphens")
     # The text is the peer's and goes to people's screens: what is not printable is not shown.
-    shown = "".join(character if character.isprintable() else "?" for character in message)
+    shown = plain(message, most=MAX_ERROR_BYTES)
     return PeerRefused(shown or f"the peer answered {code}", reason_code=code)
 
 

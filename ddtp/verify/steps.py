@@ -4,12 +4,12 @@ Only numbers and stable names; what each step checks stands in `verifier`. Recei
 these numbers, so a number is never given to another check.
 """
 
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 
 from ddtp.errors import EvidenceError, PolicyRefused, VerificationFailed
+from ddtp.protocol.plain_text import plain
 
 MAX_REASON_CHARACTERS = 500
 """Longest reason in a receipt or verdict: a sentence for people, not a report."""
@@ -77,5 +77,4 @@ def plain_reason(message: str) -> str:
 
     A message may quote what a peer sent, so it is normalised, freed of what does not print, and cut.
     """
-    printable = "".join(character if character.isprintable() else "?" for character in message)
-    return unicodedata.normalize("NFC", printable)[:MAX_REASON_CHARACTERS] or "no reason given"
+    return plain(message, most=MAX_REASON_CHARACTERS) or "no reason given"

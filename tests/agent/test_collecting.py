@@ -2,10 +2,10 @@
 
 import pytest
 
-from ddtp.agent.collecting import PIECE_BYTES, Challenge, Counter, Question, Ready, ReadyList
+from ddtp.agent.collecting import PIECE_BYTES, Challenge, Counter, Question, Ready, ReadyList, Shelf
 from ddtp.agent.context import COLLECT_PROTOCOL
 from ddtp.agent.facade import Agent
-from ddtp.errors import EvidenceError, NotFound, ProtocolViolation
+from ddtp.errors import DiskFull, EvidenceError, NotFound, ProtocolViolation
 from ddtp.identity.binding import make_binding
 from ddtp.identity.keys import PrivateKey
 from ddtp.transfer import rpc
@@ -34,7 +34,7 @@ def counter(town: Town) -> Counter:
     """The issuer's side of one stream."""
     folder = town.issuer.config.packages
     assert folder is not None
-    return Counter(town.issuer.agent.context, folder)
+    return Counter(town.issuer.agent.context, Shelf(folder))
 
 
 async def ask(counter: Counter, question: Question, peer_id: str = "holder-peer") -> bytes:
@@ -133,3 +133,31 @@ async def test_what_is_no_package_is_not_kept(town: Town) -> None:
         await person.collect(town.issuer.card)
     assert names(person.context.config.vault / "packages") == []
     assert await person.packages() == []
+
+
+async def test_a_promise_that_the_disk_cannot_hold_is_refused_before_the_first_byte(town: Town) -> None:
+    """A size is what a stranger says; room for it is looked for before anything is written."""
+    person = await town.person()
+    promise(town, 1 << 40, bytes(PIECE_BYTES))
+    with pytest.raises(DiskFull):
+        await person.collect(town.issuer.card)
+    assert names(person.context.config.vault / "packages") == []
+
+
+async def test_a_file_that_changes_while_it_is_handed_out_is_not_mixed(town: Town, counter: Counter) -> None:
+    """Two states of a file never come as one; the new one is found by asking anew."""
+    person = await town.person()
+    first = await make_ready(town, person, "first", LARGE)
+    second = await make_ready(town, person, "second", LARGE)
+    holder = person.context.seed.holder_key(town.issuer.did)
+    nonce = Challenge.parse(await ask(counter, Question(holder=holder.did))).nonce
+    prove = Question(holder=holder.did, binding=binding(town, nonce, holder))
+    assert len(ReadyList.parse(await ask(counter, prove)).packages) == 2
+    piece = Question(holder=holder.did, package_id=first, offset=0)
+    assert len(await ask(counter, piece)) == PIECE_BYTES
+    folder = town.folder / "issuer" / "packages"
+    (folder / "second.ddtp").rename(folder / "first.ddtp")
+    with pytest.raises(NotFound):
+        await ask(counter, piece)
+    (ready,) = ReadyList.parse(await ask(counter, prove)).packages
+    assert ready.package_id == second

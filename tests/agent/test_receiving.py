@@ -1,10 +1,13 @@
 """What a receiver does between exchanges: give up what nobody resumes, and clean up after a crash."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ddtp.agent.receiving import IDLE_SECONDS, clean_up, give_up_idle
+from ddtp.agent import reception
+from ddtp.agent.tidying import IDLE_SECONDS, clean_up, give_up_idle
+from ddtp.config import ReceiverSettings
 from ddtp.errors import PeerRefused, PeerVanished
 from ddtp.store.records import TransferRow, TransferState
 from tests.attacks.quiet import Leaving, Way, leaving_holder, until
@@ -89,4 +92,40 @@ async def test_chunks_that_the_disk_lost_are_asked_for_again(town: Town) -> None
     (sealed,) = (town.receiver.config.vault / "incoming").glob("*.sealed")
     sealed.write_bytes(bytes(100))
     person = town.held["person"].thing
+    assert (await person.resume(row.transfer_id)).verified
+
+
+async def test_one_person_cannot_take_the_room_of_all_others(tmp_path: Path) -> None:
+    """Beyond a fourth of the room, a second unfinished transfer of a person is told "not now"; others are served."""
+    async with open_town(tmp_path) as town:
+        config = town.receiver.config
+        assert config.receiver is not None
+        await town.close("receiver")
+        row = await reopen_and_break_off(town, replace(config.receiver, max_incoming_bytes=1 << 20))
+        person, other = town.held["person"].thing, await town.person("other")
+        second, theirs = await town.issue(person), await town.issue(other)
+        with pytest.raises(PeerRefused) as caught:
+            await person.send(await person.prepare(second.path, card=town.receiver.card))
+        assert caught.value.reason_code == "overloaded"
+        assert (await other.send(await other.prepare(theirs.path, card=town.receiver.card))).verified
+        assert (await person.resume(row.transfer_id)).verified
+        (refused,) = [each for each in await person.transfers() if each.transfer_id != row.transfer_id]
+        assert (await person.resume(refused.transfer_id)).verified
+
+
+async def reopen_and_break_off(town: Town, settings: ReceiverSettings) -> TransferRow:
+    """Open the receiver anew with other settings, and leave a transfer unfinished there."""
+    await town.open("receiver", replace(town.receiver.config, receiver=settings))
+    return await break_off(town)
+
+
+async def test_one_person_has_only_so_many_unfinished_transfers(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small ones count too, because each of them keeps files open and rows waiting."""
+    monkeypatch.setattr(reception, "MAX_UNFINISHED_PER_HOLDER", 1)
+    row = await break_off(town)
+    person = town.held["person"].thing
+    second = await town.issue(person)
+    with pytest.raises(PeerRefused) as caught:
+        await person.send(await person.prepare(second.path, card=town.receiver.card))
+    assert caught.value.reason_code == "overloaded"
     assert (await person.resume(row.transfer_id)).verified

@@ -4,13 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from ddtp.agent.context import Context
+from ddtp.agent.context import REQUEST_PROTOCOL, Context
 from ddtp.agent.requesting import make_request, template_names
+from ddtp.agent.sending import MAX_REQUEST_BYTES
 from ddtp.config import Config, Institution
 from ddtp.consent.request import Request, check_request
 from ddtp.errors import ConfigInvalid, NotFound, PeerRefused
 from ddtp.identity.keys import Seed
 from ddtp.protocol import envelope
+from ddtp.transfer import rpc
 from tests.ledgers import NOW, Clock
 from tests.town import REQUEST, USE_SECONDS, VALID_SECONDS, Town, write_files
 
@@ -102,10 +104,24 @@ def test_a_person_makes_no_requests(folder: Path) -> None:
 
 async def test_a_peer_that_asks_for_nonsense_is_told_so(town: Town) -> None:
     """Whatever is asked over the network, the answer is an error with a code, and the service goes on."""
+    person, card = await town.person(), town.receiver.card
+
+    async def ask(question: bytes) -> bytes:
+        async with await person.context.dial(card.body.addresses, REQUEST_PROTOCOL) as stream:
+            return await rpc.call(stream, question, max_response_bytes=MAX_REQUEST_BYTES, timeout_seconds=10)
+
+    for question in (b"loan", b"x" * 64, "\u4f60".encode(), b"\xff"):
+        with pytest.raises(PeerRefused) as caught:
+            await ask(question)
+        assert caught.value.reason_code == "not-found"
+    assert await ask(b"mortgage")
+
+
+async def test_a_request_that_is_not_on_the_card_is_not_asked_for(town: Town) -> None:
+    """The person is told which ones there are; an institution that asks for nothing is no receiver."""
     person = await town.person()
     package = await town.issue(person)
-    for name in ("loan", "x" * 64, "\u4f60"):
-        with pytest.raises(PeerRefused) as caught:
-            await person.prepare(package.path, card=town.receiver.card, template=name)
-        assert caught.value.reason_code == "not-found"
-    assert (await person.prepare(package.path, card=town.receiver.card, template="mortgage")).screen
+    with pytest.raises(NotFound, match="mortgage"):
+        await person.prepare(package.path, card=town.receiver.card, template="loan")
+    with pytest.raises(NotFound, match="Issuer with the roles: issuer"):
+        await person.prepare(package.path, card=town.issuer.card)

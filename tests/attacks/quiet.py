@@ -11,14 +11,12 @@ from ddtp.agent.checking import load_policy
 from ddtp.agent.context import TRANSFER_PROTOCOL
 from ddtp.agent.facade import Agent
 from ddtp.agent.judging import local_judge
-from ddtp.agent.receiving import Receiver, Reception
+from ddtp.agent.receiving import Receiver
+from ddtp.agent.reception import Reception
 from ddtp.transfer.ports import Deadlines
 from ddtp.transfer.receiver import receive_transfer
 from ddtp.transfer.stream import FlowStream
-from tests.town import House
-
-PATIENCE_SECONDS = 30.0
-"""For what must happen anyhow, on a machine that has other things to do."""
+from tests.town import PATIENCE_SECONDS, House
 
 
 class Way(Enum):
@@ -125,10 +123,10 @@ def make_receiver_leave(house: House, moment: str, *, leaving: Leaving, after: b
     settings = house.config.receiver
     assert settings is not None
     judge = local_judge(load_policy(settings.policy), house.did)
-    reception = Reception(house.agent.context, settings, judge, lambda _row: None, set())
+    reception = Reception(house.agent.context, settings, judge, lambda _row: None, {})
 
     async def receive(stream: FlowStream) -> None:
-        receiver = Receiver(reception)
+        receiver = Receiver(reception, trio.CancelScope())
         port = _LeavingPort(receiver, moment, lambda: leaving.leave(stream), after=after)
         try:
             await receive_transfer(stream, port, deadlines=Deadlines())

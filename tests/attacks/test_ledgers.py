@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ddtp.agent.facade import LEDGER_FILE, Agent
-from ddtp.agent.receiving import anchor_receipts
+from ddtp.agent.tidying import anchor_receipts
 from ddtp.chain.proof import AnchorProof, verify_anchor
 from ddtp.chain.statement import EntryKind
 from ddtp.errors import LedgerInconsistent, NotAnchored, PeerUnreachable

@@ -63,6 +63,7 @@ async def test_an_honest_transfer_is_verified_and_released_bit_for_bit(town: Tow
 async def test_a_repeated_offer_gets_the_same_receipt_and_nothing_else_happens(town: Town) -> None:
     """The holder may ask again for ever: the answer is the receipt that was signed first, byte for byte."""
     sent = await send(town)
+    await town.receiver.settled()
     before = (await town.ledger.agent.context.own_ledger.head()).body.size
     for _ in range(2):
         answer = await Imposter(sent.person, sent.holder, sent.offer).run(town.receiver.card)

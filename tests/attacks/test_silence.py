@@ -5,8 +5,9 @@ import trio
 from trio.testing import MockClock
 
 from ddtp.errors import PeerRefused, PeerStalled, PeerVanished
-from ddtp.protocol.messages import Stage
+from ddtp.protocol.messages import Offer, Stage
 from ddtp.store.records import TransferState
+from tests.attacks.imposter import Imposter
 from tests.attacks.quiet import Leaving, Way, descriptors, leaving_holder, make_receiver_leave, until
 from tests.town import FILES, Town, names, read_files
 
@@ -111,8 +112,8 @@ async def test_a_holder_who_leaves_ends_the_exchange_for_now(time: MockClock, to
     await check_resume(town, person, transfer_id=row.transfer_id)
 
 
-async def test_a_second_exchange_of_the_same_transfer_is_refused_while_the_first_runs(town: Town) -> None:
-    """A holder who lost the connection first may come back before the receiver knows; then "not now" is the answer."""
+async def test_the_newer_connection_of_a_holder_takes_the_transfer_over(town: Town) -> None:
+    """A holder whose connection died unnoticed goes on at once: nobody waits for the deadline of the older exchange."""
     person = await town.person()
     package = await town.issue(person)
     prepared = await person.prepare(package.path, card=town.receiver.card)
@@ -121,8 +122,26 @@ async def test_a_second_exchange_of_the_same_transfer_is_refused_while_the_first
         nursery.start_soon(leaving_holder(person, sends=3, leaving=leaving).send, prepared)
         await leaving.reached.wait()
         (row,) = await person.transfers()
-        with pytest.raises(PeerRefused, match="one exchange per transfer"):
-            await person.resume(row.transfer_id)
+        await check_resume(town, person, transfer_id=row.transfer_id)
+        nursery.cancel_scope.cancel()
+    await until(lambda: not town.receiver.service._streams)
+
+
+async def test_nobody_else_takes_a_running_transfer_over(town: Town) -> None:
+    """Who has learnt the id of a transfer that runs is told "not now", and the holder's exchange goes on."""
+    person, mallory = await town.person(), await town.person("mallory")
+    package = await town.issue(person)
+    prepared = await person.prepare(package.path, card=town.receiver.card)
+    leaving = Leaving(Way.SILENT)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(leaving_holder(person, sends=3, leaving=leaving).send, prepared)
+        await leaving.reached.wait()
+        (row,) = await person.transfers()
+        key = mallory.context.seed.holder_key(town.issuer.did)
+        with pytest.raises(PeerRefused) as caught:
+            await Imposter(mallory, key, Offer.parse(row.offer)).run(town.receiver.card)
+        assert caught.value.reason_code == "overloaded"
+        assert row.transfer_id in town.receiver.service._receiving
         nursery.cancel_scope.cancel()
     await until(lambda: not town.receiver.service._streams)
     await check_resume(town, person, transfer_id=row.transfer_id)

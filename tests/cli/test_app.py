@@ -217,12 +217,21 @@ def test_ctrl_c_exits_130(home: Path, tmp_path: Path) -> None:
     pipe = tmp_path / "phrase"
     os.mkfifo(pipe)
     process = subprocess.Popen(
-        command(home, ["init", "--no-passphrase", "--phrase", pipe]), stderr=subprocess.PIPE, env=environment()
+        command(home, ["init", "--no-passphrase", "--phrase", pipe]),
+        stderr=subprocess.PIPE,
+        env=environment(),
+        # tests that run in the background of a shell inherit that interrupts are ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no thread runs here
     )
-    # a pipe opens for writing when somebody reads it: now the program waits for the words
-    with pipe.open("wb"):
-        process.send_signal(signal.SIGINT)
-        error = process.communicate(timeout=TIMEOUT_SECONDS)[1].decode()
+    try:
+        # a pipe opens for writing when somebody reads it: now the program waits for the words
+        with pipe.open("wb"):
+            process.send_signal(signal.SIGINT)
+            error = process.communicate(timeout=TIMEOUT_SECONDS)[1].decode()
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
     assert process.returncode == 130
     assert "interrupted" in error
     assert "Traceback" not in error

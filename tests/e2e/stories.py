@@ -9,10 +9,7 @@ from pathlib import Path
 import trio
 
 from ddtp.agent import Agent, Draft, IssuedPackage, open_agent
-from ddtp.agent.sending import SentTransfer
 from ddtp.config import Config, load_config
-from ddtp.errors import PeerRefused
-from tests.attacks.quiet import PATIENCE_SECONDS
 from tests.daemons import Daemon, Network
 from tests.town import DAY, FIELDS, SCHEMA, make_home, names, read_files, write_files
 
@@ -40,18 +37,6 @@ async def issue(network: Network, person: Agent, files: Mapping[str, bytes], *, 
     address = person.address(issuer.card).body
     async with open_agent(config=load_config(home=issuer.home)) as clerk:
         return await clerk.issue(Draft(paths, FIELDS, SCHEMA, address, 30 * DAY, folder / f"{token}.ddtp"))
-
-
-async def resume_soon(person: Agent, transfer_id: bytes) -> SentTransfer:
-    """Resume as soon as the receiver has noticed that the first connection is gone."""
-    with trio.fail_after(PATIENCE_SECONDS):
-        while True:
-            try:
-                return await person.resume(transfer_id)
-            except PeerRefused as err:
-                if err.reason_code != "overloaded":
-                    raise
-            await trio.sleep(0.05)
 
 
 def received(daemon: Daemon, transfer_id: bytes) -> dict[str, bytes]:

@@ -16,7 +16,7 @@ from ddtp.errors import AlreadyRunning, PeerAborted, PeerRefused, PeerVanished
 from ddtp.store.blobs import SYNC_BYTES
 from ddtp.store.records import TransferState
 from tests.daemons import PATIENCE_SECONDS, ROOT, Daemon, Network, Relay, environment, free_port, open_relay
-from tests.e2e.stories import issue, large_file, open_person, received, remains, resume_soon
+from tests.e2e.stories import issue, large_file, open_person, received, remains
 from tests.town import names
 
 FILES = large_file(20 << 20)
@@ -101,7 +101,7 @@ async def check_resume(line: Line, person: Agent) -> None:
     assert [name for name in names(line.receiver.inbox) if row.transfer_id.hex() in name] == []
     line.relay.block_at_bytes = None
     before = line.relay.forth_bytes
-    sent = await resume_soon(person, row.transfer_id)
+    sent = await person.resume(row.transfer_id)
     assert sent.verified
     assert line.relay.forth_bytes - before < len(FILES["archive.bin"]) - SYNC_BYTES + SLACK_BYTES
     assert received(line.receiver, row.transfer_id) == FILES

@@ -1,0 +1,83 @@
+"""Use case: what a receiver puts in order between exchanges: room, keys and receipts of transfers that went nowhere."""
+
+import logging
+import shutil
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+
+import trio
+
+from ddtp.agent.anchoring import anchor, configured_ledger
+from ddtp.agent.context import Context
+from ddtp.chain.statement import EntryKind
+from ddtp.consent.grant import Grant
+from ddtp.errors import EnvironmentProblem, EvidenceError, InputError, PeerError
+from ddtp.protocol import envelope
+from ddtp.protocol.messages import Offer
+from ddtp.store.blobs import blob_names, delete_blob
+from ddtp.store.records import FINAL_STATES, TransferState
+from ddtp.verify.receipt import Receipt
+
+INCOMING = "incoming"
+QUARANTINE_PATTERN = ".*.part"
+"""Quarantine lies in the inbox, because only a rename on one disk releases all files at once."""
+IDLE_SECONDS = 7 * 86400
+"""An unfinished transfer that nobody resumes for a week is given up, and its room is free again."""
+
+_logger = logging.getLogger(__name__)
+
+
+async def clean_up(context: Context) -> None:
+    """Delete what has no future: quarantine of an earlier process, chunks of transfers that ended or were given up.
+
+    To be called when no exchange runs, or with exchanges running only through `give_up_idle`.
+    """
+    settings = context.config.receiver
+    if settings is not None:
+        for folder in await trio.to_thread.run_sync(lambda: list(settings.inbox.glob(QUARANTINE_PATTERN))):
+            await trio.to_thread.run_sync(lambda folder=folder: shutil.rmtree(folder, ignore_errors=True))
+    await give_up_idle(context, active=frozenset())
+    await anchor_receipts(context)
+
+
+async def give_up_idle(context: Context, *, active: AbstractSet[bytes]) -> None:
+    """Free the room of transfers that ended, or that nobody has resumed for a week or within their consent.
+
+    Args:
+        context: Surroundings.
+        active: Transfers that are being received now; they stay.
+    """
+    now = context.clock()
+    directory = context.config.vault / INCOMING
+    for name in await trio.to_thread.run_sync(blob_names, directory):
+        try:
+            transfer_id = bytes.fromhex(name)
+        except ValueError:
+            continue  # not ours
+        if transfer_id in active:
+            continue
+        row = await context.records.find_transfer(transfer_id)
+        if row is not None and row.state not in FINAL_STATES:
+            expires = envelope.verify(Grant, Offer.parse(row.offer).grant).body.when.expires
+            if now < min(row.updated + IDLE_SECONDS, expires):
+                continue
+            reason = "nobody went on with it in time"
+            await context.records.set_state(
+                transfer_id, TransferState.DECLINED, now=now, reason=reason, forget_secret=True
+            )
+        await trio.to_thread.run_sync(delete_blob, directory, name)
+
+
+async def anchor_receipts(context: Context) -> None:
+    """Put every last receipt on the ledger that is not there yet; a ledger that does not answer is asked later."""
+    pending = await context.records.unanchored_receipts()
+    if not pending:
+        return
+    try:
+        async with configured_ledger(context) as ledger:
+            for transfer_id, receipt in pending:
+                digest = envelope.verify(Receipt, receipt.envelope).digest
+                proof = await anchor(context, ledger, kind=EntryKind.RECEIPT, subject=digest)
+                await context.records.save_receipt(transfer_id, replace(receipt, anchor=proof.encode()))
+    except (EnvironmentProblem, PeerError, EvidenceError, InputError) as err:
+        _logger.warning("receipts wait for the ledger", extra={"code": err.code, "waiting": len(pending)})

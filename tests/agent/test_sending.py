@@ -1,0 +1,80 @@
+"""What a person may choose to send, and what is refused before anything is signed."""
+
+import pytest
+
+from ddtp.errors import PolicyRefused, UsageError
+from tests.town import REQUEST, SCHEMA, Town, write_files
+
+TWO_PURPOSES = (
+    REQUEST
+    + """
+[[purposes]]
+code = "dpv:DirectMarketing"
+text = "Send you offers"
+basis = "consent"
+required = false
+"""
+)
+NAME_ONLY = REQUEST.replace('items = ["*"]\nlevel = 1', 'items = ["name"]\nlevel = 2')
+
+
+def ask_for(town: Town, request: str) -> None:
+    """Change what the receiver asks for."""
+    write_files(town.folder, {"receiver-settings/requests/mortgage.toml": request.encode()})
+
+
+async def test_purposes_are_chosen_by_the_numbers_of_the_request(town: Town) -> None:
+    """The first number is the position from 0; one that does not exist, or none at all, is an error of the person."""
+    ask_for(town, TWO_PURPOSES)
+    person = await town.person()
+    package = await town.issue(person)
+
+    async def choose(*purposes: int) -> tuple[int, ...]:
+        return (await person.prepare(package.path, card=town.receiver.card, purposes=purposes)).choice.purposes
+
+    assert await choose(0, 1) == (0, 1)
+    with pytest.raises(UsageError, match="from 1 to 2, found purpose 3"):
+        await choose(0, 2)
+    with pytest.raises(UsageError, match="found none"):
+        await choose()
+
+
+async def test_a_required_purpose_cannot_be_left_out(town: Town) -> None:
+    """The person is told which one it is, in the words of the request."""
+    ask_for(town, TWO_PURPOSES)
+    person = await town.person()
+    package = await town.issue(person)
+    with pytest.raises(UsageError, match=r"purpose 1 .* Decide on your mortgage"):
+        await person.prepare(package.path, card=town.receiver.card, purposes=[1])
+
+
+async def test_an_item_that_the_package_lacks_is_answered_with_what_it_has(town: Town) -> None:
+    """A misspelt name is found without opening the package by hand."""
+    person = await town.person()
+    package = await town.issue(person)
+    with pytest.raises(PolicyRefused) as caught:
+        await person.prepare(package.path, card=town.receiver.card, items=["nam"])
+    assert caught.value.hint == "it has: age, name, papers/deed.pdf, papers/empty.txt, transactions.json"
+
+
+async def test_what_was_not_asked_for_is_not_sent(town: Town) -> None:
+    """Also when the person names it: the receiver would reject it, and would have seen it by then."""
+    ask_for(town, NAME_ONLY)
+    person = await town.person()
+    package = await town.issue(person)
+    prepared = await person.prepare(package.path, card=town.receiver.card)
+    assert prepared.item_names == ("name",)
+    with pytest.raises(PolicyRefused, match="asked for: name"):
+        await person.prepare(package.path, card=town.receiver.card, items=["name", "papers"])
+    assert await person.transfers() == []
+
+
+async def test_the_issuer_is_named_as_on_the_card_that_the_person_has(town: Town) -> None:
+    """Without a card there is no name, because the package cannot vouch for one."""
+    person = await town.person()
+    package = await town.issue(person)
+    assert (await person.prepare(package.path, card=town.receiver.card)).issuer_name is None
+    await person.remember_card(town.issuer.card.envelope)
+    prepared = await person.prepare(package.path, card=town.receiver.card)
+    assert prepared.issuer_name == "Issuer"
+    assert prepared.manifest.body.schema == SCHEMA
