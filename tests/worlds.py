@@ -8,7 +8,7 @@ from ddtp.chain.checkpoint import Checkpoint
 from ddtp.chain.proof import AnchorProof, LedgerProof, entry_hash
 from ddtp.chain.statement import AnchorRole, Entry, EntryKind, blind, coarse, make_statement, package_subject
 from ddtp.consent.choice import make_choice
-from ddtp.consent.grant import Grant, build_grant
+from ddtp.consent.grant import HOW_TERMINAL, Grant, build_grant
 from ddtp.consent.request import Ask, AtEnd, Basis, Keep, Notice, Operation, Party, Purpose, Request, When
 from ddtp.identity.keys import PrivateKey
 from ddtp.identity.language import Language
@@ -183,7 +183,13 @@ class World:
         request = request or self.request()
         choice = make_choice(request.body, [((manifest or self.manifest()).body, disclosure or self.disclosure)])
         grant = build_grant(
-            request, choice, grant_id=b"\x15" * 16, subject=self.holder.did, language=Language.ZH, now=NOW - 600
+            request,
+            choice,
+            grant_id=b"\x15" * 16,
+            subject=self.holder.did,
+            language=Language.ZH,
+            now=NOW - 600,
+            how=HOW_TERMINAL,
         )
         return envelope.sign(replace(grant, **changes), signer or self.holder)
 

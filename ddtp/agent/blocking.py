@@ -12,6 +12,7 @@ from ddtp.agent.exporting import ExportedTransfer
 from ddtp.agent.facade import Agent, open_agent
 from ddtp.agent.issuing import Draft, IssuedPackage
 from ddtp.agent.sending import PreparedTransfer, SentTransfer
+from ddtp.consent.grant import HOW_PROGRAM
 from ddtp.errors import InternalError
 from ddtp.identity.document import Card
 from ddtp.protocol.envelope import Signed
@@ -90,10 +91,14 @@ class BlockingAgent:
         return self.call(lambda agent: agent.prepare(path, card=card, items=items))
 
     def send(
-        self, prepared: PreparedTransfer, *, progress: Callable[[Progress], None] = lambda _progress: None
+        self,
+        prepared: PreparedTransfer,
+        *,
+        how: str = HOW_PROGRAM,
+        progress: Callable[[Progress], None] = lambda _progress: None,
     ) -> SentTransfer:
         """See `Agent.send`."""
-        return self.call(lambda agent: agent.send(prepared, progress=progress))
+        return self.call(lambda agent: agent.send(prepared, how=how, progress=progress))
 
     def packages(self) -> list[PackageRow]:
         """See `Agent.packages`."""

@@ -14,15 +14,17 @@ from ddtp.agent.anchoring import remote_ledger
 from ddtp.agent.comparing import compare_heads
 from ddtp.agent.context import Context
 from ddtp.agent.opening import OpenPackage, TransferContent
+from ddtp.chain.proof import OfferAnchors
+from ddtp.chain.statement import Entry
 from ddtp.consent.grant import Grant, check_in_force
 from ddtp.errors import ProtocolViolation
 from ddtp.identity.binding import check_binding, make_binding
-from ddtp.identity.document import Card
+from ddtp.identity.document import CLOCK_SKEW_SECONDS, Card, LogRef
 from ddtp.protocol import envelope, keywrap, merkle
 from ddtp.protocol.chunks import sealed_leaf
 from ddtp.protocol.envelope import SUITE, Signed
 from ddtp.protocol.messages import Accept, Finish, Hello, KeyOffer, KeyRelease, Offer, ReceiptMessage, Stage
-from ddtp.store.records import ReceiptRow, TransferRow, TransferState
+from ddtp.store.records import ReceiptRow, TransferRow
 from ddtp.verify.receipt import Receipt, check_receipt
 
 BATCH_CHUNKS = 16
@@ -35,12 +37,13 @@ KEY_RELEASE_INFO = b"ddtp.transfer.v1"
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What one exchange is about."""
+    """What one exchange is about, with whom, and the ledger that the request accepts."""
 
     row: TransferRow
     opened: OpenPackage
     content: TransferContent
     card: Signed[Card]
+    log: LogRef
 
 
 @final
@@ -53,13 +56,14 @@ class HolderSide:
         self._opened = material.opened
         self._content = material.content
         self._card = material.card
+        self._log = material.log
         self._nonce = context.random_bytes(32)
         self._offer = Offer.parse(material.row.offer)
         self._grant = envelope.verify(Grant, self._offer.grant)
+        self._anchored_hour = Entry.parse(OfferAnchors.parse(self._offer.anchors).grant.entry).hour
         self._tree = merkle.RootBuilder()
         self._one_time_key = b""
         self._key_expires = 0
-        self.released: KeyRelease | None = None
         # an earlier attempt may have brought it: the receiver then answers with its last word at once
         self.cipher_receipt = envelope.verify(Receipt, cipher.envelope) if cipher else None
 
@@ -87,9 +91,7 @@ class HolderSide:
             nonce=self._nonce,
             now=now,
         )
-        if self._card.body.logs:
-            ledger = remote_ledger(self._context, self._card.body.logs[0])
-            await compare_heads(self._context, hello.heads, ledger=ledger)
+        await compare_heads(self._context, hello.heads, ledger=remote_ledger(self._context, self._log))
         binding = make_binding(
             self._opened.holder,
             self._context.peer_id,
@@ -140,8 +142,6 @@ class HolderSide:
         if self._key_expires <= self._context.clock():
             raise ProtocolViolation("expected a one-time key that is valid, found an expired one")
         assert self._row.secret is not None, "a transfer that runs has its key"
-        # From here on the receiver can read; a crash before the next receipt leaves the state "keyed".
-        await self._context.records.set_state(self._row.transfer_id, TransferState.KEYED, now=self._context.clock())
         wrapped = keywrap.wrap(
             self._row.secret,
             recipient=self._one_time_key,
@@ -149,8 +149,10 @@ class HolderSide:
             aad=self._grant.digest + signed.digest,
             random_bytes=self._context.random_bytes,
         )
-        self.released = KeyRelease(transfer_id=self._row.transfer_id, wrapped_key=wrapped)
-        return self.released
+        release = KeyRelease(transfer_id=self._row.transfer_id, wrapped_key=wrapped)
+        await self._context.records.release(self._row.transfer_id, release.encode(), now=self._context.clock())
+        # From here on the receiver can read. Whatever happens, the transfer stays "keyed" until a last receipt comes.
+        return release
 
     def check(self, answer: ReceiptMessage) -> Signed[Receipt]:
         """Check the last receipt of the exchange."""
@@ -162,6 +164,8 @@ class HolderSide:
             receiver=self._card.body.did,
             grant=self._grant.digest,
             package_root=self._opened.manifest.body.root,
+            earliest=self._anchored_hour - CLOCK_SKEW_SECONDS,
+            latest=self._context.clock() + CLOCK_SKEW_SECONDS,
             transfer_id=self._row.transfer_id,
             previous=previous,
         )

@@ -9,6 +9,7 @@ import trio
 
 from ddtp.agent.context import Context
 from ddtp.agent.receiving import evidence_of
+from ddtp.agent.tidying import inbox_folder
 from ddtp.agent.unsealing import FILES, OPENINGS_FILE
 from ddtp.errors import NotFound, StorageFailed
 from ddtp.protocol.messages import Offer
@@ -55,7 +56,7 @@ async def export(context: Context, transfer: TransferRow, folder: Path) -> Expor
     evidence = evidence_of(Offer.parse(transfer.offer), tuple(stored[stage].envelope for stage in stages))
     inbox = None
     if transfer.direction is Direction.IN and transfer.state is TransferState.VERIFIED and context.config.receiver:
-        inbox = context.config.receiver.inbox / transfer.transfer_id.hex()
+        inbox = inbox_folder(context.config.receiver, transfer.transfer_id)
     return await trio.to_thread.run_sync(_write, evidence.encode(), inbox, folder, transfer.transfer_id.hex()[:16])
 
 

@@ -20,6 +20,7 @@ from ddtp.agent.sending import PreparedTransfer, SentTransfer
 from ddtp.chain.ledger import Ledger
 from ddtp.chain.sqlite_ledger import open_sqlite_ledger
 from ddtp.config import Config, load_config
+from ddtp.consent.grant import HOW_PROGRAM
 from ddtp.errors import ConfigInvalid, EvidenceError, NotFound, PolicyRefused
 from ddtp.identity.document import Card, HolderAddress, LogRef, parse_card
 from ddtp.identity.keys import SELF, PrivateKey, Seed
@@ -170,10 +171,14 @@ class Agent:
         )
 
     async def send(
-        self, prepared: PreparedTransfer, *, progress: Callable[[Progress], None] = lambda _progress: None
+        self,
+        prepared: PreparedTransfer,
+        *,
+        how: str = HOW_PROGRAM,
+        progress: Callable[[Progress], None] = lambda _progress: None,
     ) -> SentTransfer:
-        """Send what a person has confirmed; see `sending.send`."""
-        return await sending.send(self.context, prepared, progress=progress)
+        """Send what a person has confirmed, by an act that `how` describes; see `sending.send`."""
+        return await sending.send(self.context, prepared, how=how, progress=progress)
 
     async def resume(
         self, transfer_id: bytes, *, progress: Callable[[Progress], None] = lambda _progress: None

@@ -4,10 +4,8 @@ One `Receiver` serves one exchange. It decides on evidence before any data arriv
 acknowledges, opens it only in quarantine, and releases plaintext only for a `VerifiedPackage`.
 """
 
-import logging
-import shutil
+import contextlib
 from dataclasses import replace
-from pathlib import Path
 from typing import final
 
 import trio
@@ -17,6 +15,7 @@ from ddtp.agent.comparing import compare_heads
 from ddtp.agent.exchange import KEY_RELEASE_INFO, UNBOUND
 from ddtp.agent.opening import transfer_context
 from ddtp.agent.reception import Claim, Reception
+from ddtp.agent.tidying import inbox_folder, withdraw
 from ddtp.agent.unsealing import Unsealer
 from ddtp.chain.proof import AnchorProof, LedgerProof, OfferAnchors
 from ddtp.consent.grant import Grant
@@ -64,8 +63,6 @@ from ddtp.verify.verified import VerifiedEvidence, VerifiedPackage
 KEY_OFFER_SECONDS = 24 * 3600
 """Life of a one-time key: a transfer that takes longer resumes with the same key offered anew."""
 
-_logger = logging.getLogger(__name__)
-
 
 async def receive(reception: Reception, stream: PeerStream) -> None:
     """Serve one exchange on a stream; one whose transfer a newer exchange of its holder takes over ends silently.
@@ -98,6 +95,7 @@ class Receiver:
         self._key: PrivateKey = reception.context.institution_key
         self._nonce = b""
         self._claim: Claim | None = None
+        self._one_time_key = b""
         self._offer: Offer | None = None
         self._blob: SealedBlob | None = None
         self._cipher: Signed[Receipt] | None = None
@@ -154,10 +152,9 @@ class Receiver:
         self._blob = await self._shared.reserve(offer, holder)
         if known is None:
             await self._begin(offer, verified)
-        # spec/08 s.3: a one-time key is for one session
+        # spec/08 s.3: a one-time key is for one session, so nothing but this exchange ever holds it
         one_time_key = PrivateKey(sm2.generate_private_key(self._context.random_bytes))
-        await self._context.records.set_secret(offer.transfer_id, one_time_key.raw)
-        self._offer = offer
+        self._one_time_key, self._offer = one_time_key.raw, offer
         have = self._blob.durable_chunks
         key_offer = KeyOffer(
             transfer_id=offer.transfer_id,
@@ -220,7 +217,7 @@ class Receiver:
         transfer_id = self._offer.transfer_id
         if failed is not None:
             # an earlier process may have released the files and ended before it could say so
-            await trio.to_thread.run_sync(lambda: shutil.rmtree(self._inbox(transfer_id), ignore_errors=True))
+            await trio.to_thread.run_sync(withdraw, self._shared.settings, transfer_id)
         await self._context.records.conclude(
             transfer_id,
             TransferState(stage.value),
@@ -238,12 +235,21 @@ class Receiver:
         return ReceiptMessage(stage=stage, receipt=signed.envelope)
 
     async def aclose(self) -> None:
-        """Release files; what is durable stays for the next attempt."""
-        if self._blob is not None:
-            with trio.CancelScope(shield=True):
+        """Release files; what is durable stays for the next attempt, and nothing readable stays without a receipt."""
+        with trio.CancelScope(shield=True):
+            if self._blob is not None:
                 await trio.to_thread.run_sync(self._blob.close)
+            if self._cipher is not None:
+                await self._withdraw_unsigned(self._cipher.body.transfer_id)
         if self._claim is not None:
             self._shared.release(self._claim)
+
+    async def _withdraw_unsigned(self, transfer_id: bytes) -> None:
+        """Take files back whose receipt could not be kept, because the disk refused or a newer exchange took over."""
+        with contextlib.suppress(EnvironmentProblem):  # what cannot be asked or deleted now is found at the next start
+            row = await self._context.records.find_transfer(transfer_id)
+            if row is not None and row.state is not TransferState.VERIFIED:
+                await trio.to_thread.run_sync(withdraw, self._shared.settings, transfer_id)
 
     async def _begin(self, offer: Offer, verified: VerifiedEvidence) -> None:
         now = self._context.clock()
@@ -287,7 +293,6 @@ class Receiver:
         assert self._blob is not None, "a cipher receipt follows chunks"
         row = await self._context.records.find_transfer(self._offer.transfer_id)
         assert row is not None, "a running transfer has its row"
-        assert row.secret is not None, "a running transfer has its one-time key"
         context = transfer_context(
             row.transfer_id,
             sender=verified.grant.body.subject,
@@ -297,17 +302,14 @@ class Receiver:
         with checking(Step.OPENINGS):
             content_key = keywrap.unwrap(
                 release.wrapped_key,
-                private_key=row.secret,
+                private_key=self._one_time_key,
                 info=KEY_RELEASE_INFO,
                 aad=verified.grant.digest + self._cipher.digest,
             )
             cipher = ChunkCipher.open_with(content_key, self._offer.seal, context=context)
-        inbox = self._inbox(row.transfer_id)
+        inbox = inbox_folder(self._shared.settings, row.transfer_id)
         unsealer = Unsealer(self._blob, self._offer.seal, cipher, quarantine=inbox.with_name(f".{inbox.name}.part"))
         return await trio.to_thread.run_sync(unsealer.release, verified, inbox)
-
-    def _inbox(self, transfer_id: bytes) -> Path:
-        return self._shared.settings.inbox / transfer_id.hex()
 
 
 def _kept(offer: Offer) -> bytes:

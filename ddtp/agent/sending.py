@@ -8,7 +8,7 @@ again that was broken off: same transfer id, same sealed bytes, same grant.
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import trio
@@ -42,7 +42,7 @@ from ddtp.protocol.envelope import Signed
 from ddtp.protocol.messages import Offer, Stage
 from ddtp.protocol.openings import Disclosure, Openings
 from ddtp.protocol.package import Manifest
-from ddtp.store.records import Direction, PackageRow, ReceiptRow, TransferRow, TransferState
+from ddtp.store.records import KEY_RELEASE_STAGE, Direction, PackageRow, ReceiptRow, TransferRow, TransferState
 from ddtp.transfer import rpc
 from ddtp.transfer.ports import Deadlines, Progress
 from ddtp.transfer.sender import send_transfer
@@ -52,8 +52,6 @@ MAX_REQUEST_BYTES = 1 << 20
 """A signed request: a page of text per purpose is a few kilobytes."""
 AFTERMATH_SECONDS = 20.0
 """For writing down how an exchange ended, even while everything is being cancelled: one dial and two questions."""
-KEY_RELEASE_STAGE = "key-release"
-"""Under this name the released key and its anchor are kept when the receiver fell silent after it (spec/08 s.5)."""
 PASSING_REFUSALS = frozenset(
     {EnvironmentProblem.code, PeerStalled.code, PeerVanished.code}
     | {problem.code for problem in EnvironmentProblem.__subclasses__()}
@@ -146,11 +144,13 @@ async def prepare(
     Raises:
         PeerUnreachable, PeerRefused: The receiver cannot be asked.
         SignatureInvalid: Somebody else signed the request.
+        NotFound: The card names no such request, or no ledger.
         PolicyRefused: The package is not of the kind that is asked for, lacks what is wanted, or more is wanted of it
-            than is asked for.
+            than is asked for; or the request accepts no ledger of the card.
         UsageError: There is no such purpose, or a required one is left out.
     """
     request = await fetch_request(context, card, template=template)
+    find_log(card.body, request.body)
     async with _opened(context, path) as opened:
         manifest = opened.manifest.body
         ask = request.body.ask_for(manifest.schema)
@@ -201,17 +201,29 @@ async def fetch_request(context: Context, card: Signed[Card], *, template: str |
     return parse_request(answer, now=context.clock(), card=card.body)
 
 
-async def send(context: Context, prepared: PreparedTransfer, *, progress: Callable[[Progress], None]) -> SentTransfer:
+async def send(
+    context: Context, prepared: PreparedTransfer, *, how: str, progress: Callable[[Progress], None]
+) -> SentTransfer:
     """Grant, anchor and send what a person has confirmed.
+
+    Args:
+        context: Surroundings.
+        prepared: What was confirmed.
+        how: By what act, in words that the grant will hold.
+        progress: Told of every step; must not block.
 
     Raises:
         PeerUnreachable, PeerRefused, PeerAborted, PeerStalled, PeerVanished: The exchange did not come to an end; the
             transfer is kept and can be resumed.
         ConsentInvalid: The request expired meanwhile.
+        PolicyRefused, EvidenceError: The package is not what was confirmed, or was damaged meanwhile.
+        LedgerInconsistent: The ledger has shown two histories; nothing was sent.
+        EnvironmentProblem: This machine's disk or network refuses.
     """
     async with _opened(context, prepared.path) as opened:
-        grant = _grant(context, prepared, opened)
-        async with remote_ledger(context, _log(prepared.card.body)) as ledger:
+        grant = _grant(context, prepared, opened, how=how)
+        log = find_log(prepared.card.body, prepared.request.body)
+        async with remote_ledger(context, log) as ledger:
             proof = await anchor(context, ledger, kind=EntryKind.GRANT, subject=grant.digest)
         transfer_id, content_key = context.random_bytes(16), context.random_bytes(CONTENT_KEY_SIZE)
         content = transfer_content(
@@ -252,7 +264,7 @@ async def send(context: Context, prepared: PreparedTransfer, *, progress: Callab
         await context.records.save_package(package)
         await context.records.save_card(row.peer, prepared.card.envelope, now=now)
         await context.records.add_transfer(row)
-        return await _run(context, Material(row, opened, content, prepared.card), progress=progress)
+        return await _run(context, Material(row, opened, content, prepared.card, log), progress=progress)
 
 
 async def resume(context: Context, transfer_id: bytes, *, progress: Callable[[Progress], None]) -> SentTransfer:
@@ -260,6 +272,8 @@ async def resume(context: Context, transfer_id: bytes, *, progress: Callable[[Pr
 
     Raises:
         NotFound: There is no such outgoing transfer, it was declined, or its package or card is gone.
+        PolicyRefused: The package under its name is another one.
+        DdtpError: As `send`.
     """
     row = await context.records.find_transfer(transfer_id)
     if row is not None and row.direction is Direction.OUT and row.state in _CONCLUDED:
@@ -286,7 +300,9 @@ async def resume(context: Context, transfer_id: bytes, *, progress: Callable[[Pr
         if content.header != offer.seal:
             # other content under the same key and salt would reveal both (spec/07 s.3)
             raise PolicyRefused("expected the content that was offered, found another one")
-        material = Material(row, opened, content, parse_card(card, now=context.clock()))
+        receiver = parse_card(card, now=context.clock())
+        log = find_log(receiver.body, envelope.verify(Request, offer.request).body)
+        material = Material(row, opened, content, receiver, log)
         return await _run(context, material, progress=progress)
 
 
@@ -294,19 +310,19 @@ async def _run(context: Context, material: Material, *, progress: Callable[[Prog
     row, card = material.row, material.card
     kept = (await context.records.receipts(row.transfer_id)).get(Stage.CIPHER.value)
     port = HolderSide(context, material, cipher=kept)
-    receipt = None
+    receipt, failure = None, DdtpError("interrupted on this side")
     try:
         stream = await context.dial(card.body.addresses, TRANSFER_PROTOCOL)
         answer = await send_transfer(stream, port, progress=progress, deadlines=Deadlines())
         receipt = port.check(answer)
     except DdtpError as err:
-        with trio.CancelScope(shield=True):
-            await _record_failure(context, row, err)
+        failure = err
         raise
     finally:
-        if receipt is None and port.released is not None:
+        if receipt is None:
             with trio.CancelScope(deadline=trio.current_time() + AFTERMATH_SECONDS, shield=True):
-                await _anchor_release(context, material, port)
+                await _record_failure(context, row, failure)
+                await _anchor_release(context, material)
     await context.records.conclude(
         row.transfer_id,
         TransferState(answer.stage.value),
@@ -332,32 +348,42 @@ def _outcome(row: TransferRow, receipt: Signed[Receipt], *, content_bytes: int) 
 
 
 async def _record_failure(context: Context, row: TransferRow, error: DdtpError) -> None:
-    """Keep why an exchange ended early; a refusal for good ends the transfer and destroys its key."""
-    declined = isinstance(error, PeerRefused) and error.reason_code not in PASSING_REFUSALS
-    await context.records.set_state(
-        row.transfer_id,
-        TransferState.DECLINED if declined else TransferState.FAILED,
-        now=context.clock(),
-        reason=error.message[:500],
-        forget_secret=declined,
-    )
+    """Keep why an exchange ended early; a refusal for good ends the transfer and destroys its key.
 
-
-async def _anchor_release(context: Context, material: Material, port: HolderSide) -> None:
-    """Put on the ledger that the key was released, because the last receipt did not come (spec/08 s.5)."""
-    assert port.released is not None, "checked by the caller"
-    assert port.cipher_receipt is not None, "a key is released for a receipt only"
-    try:
-        async with remote_ledger(context, _log(material.card.body)) as ledger:
-            proof = await anchor(context, ledger, kind=EntryKind.KEY_RELEASE, subject=port.cipher_receipt.digest)
-    except DdtpError as err:
-        _logger.warning("the key release could not be anchored", extra={"code": err.code})
+    After the key was released nothing is over until the receiver has signed its last word: the transfer stays "keyed".
+    """
+    now, reason = context.clock(), error.message[:500]
+    known = await context.records.find_transfer(row.transfer_id)
+    if known is not None and known.state is TransferState.KEYED:
+        await context.records.set_state(row.transfer_id, TransferState.KEYED, now=now, reason=reason)
         return
-    row = ReceiptRow(KEY_RELEASE_STAGE, port.released.encode(), anchor=proof.encode())
-    await context.records.save_receipt(material.row.transfer_id, row)
+    declined = isinstance(error, PeerRefused) and error.reason_code not in PASSING_REFUSALS
+    state = TransferState.DECLINED if declined else TransferState.FAILED
+    await context.records.set_state(row.transfer_id, state, now=now, reason=reason, forget_secret=declined)
 
 
-def _grant(context: Context, prepared: PreparedTransfer, opened: OpenPackage) -> Signed[Grant]:
+async def _anchor_release(context: Context, material: Material) -> None:
+    """Put on the ledger that the key was released, because the last receipt did not come (spec/08 s.5).
+
+    If the ledger does not answer, the next exchange that ends without a receipt tries again.
+    """
+    transfer_id = material.row.transfer_id
+    known = await context.records.find_transfer(transfer_id)
+    kept = await context.records.receipts(transfer_id)
+    release = kept.get(KEY_RELEASE_STAGE)
+    if known is None or known.state is not TransferState.KEYED or release is None or release.anchor is not None:
+        return
+    receipt = envelope.verify(Receipt, kept[Stage.CIPHER.value].envelope)
+    try:
+        async with remote_ledger(context, material.log) as ledger:
+            proof = await anchor(context, ledger, kind=EntryKind.KEY_RELEASE, subject=receipt.digest)
+    except DdtpError as err:
+        _logger.warning("the key release waits for the ledger", extra={"code": err.code})
+        return
+    await context.records.save_receipt(transfer_id, replace(release, anchor=proof.encode()))
+
+
+def _grant(context: Context, prepared: PreparedTransfer, opened: OpenPackage, *, how: str) -> Signed[Grant]:
     if opened.manifest.envelope != prepared.manifest.envelope:
         raise PolicyRefused("expected the package that was confirmed, found another one under its name")
     now = context.clock()
@@ -370,6 +396,7 @@ def _grant(context: Context, prepared: PreparedTransfer, opened: OpenPackage) ->
         subject=opened.holder.did,
         language=prepared.language,
         now=now,
+        how=how,
     )
     return envelope.sign(grant, opened.holder)
 
@@ -415,10 +442,22 @@ async def _issuer_name(context: Context, manifest: Manifest) -> str | None:
     return envelope.verify(Card, card).body.name if card else None
 
 
-def _log(card: Card) -> LogRef:
+def find_log(card: Card, request: Request) -> LogRef:
+    """Return the ledger of a receiver's card that the consent goes on.
+
+    Raises:
+        NotFound: The card names no ledger.
+        PolicyRefused: The request accepts none of the card's ledgers; the receiver would decline the consent.
+    """
     if not card.logs:
         raise NotFound(f"expected a ledger on the card of {card.name}, found none")
-    return card.logs[0]
+    for log in card.logs:
+        if not request.logs or log.origin in request.logs:
+            return log
+    raise PolicyRefused(
+        f"expected one of the ledgers {', '.join(request.logs)} on the card of {card.name}, found none of them",
+        hint="ask the institution for its present card",
+    )
 
 
 def _names(openings: Openings) -> tuple[str, ...]:

@@ -4,12 +4,14 @@ import logging
 import shutil
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from pathlib import Path
 
 import trio
 
 from ddtp.agent.anchoring import anchor, configured_ledger
 from ddtp.agent.context import Context
 from ddtp.chain.statement import EntryKind
+from ddtp.config import ReceiverSettings
 from ddtp.consent.grant import Grant
 from ddtp.errors import EnvironmentProblem, EvidenceError, InputError, PeerError
 from ddtp.protocol import envelope
@@ -21,6 +23,8 @@ from ddtp.verify.receipt import Receipt
 INCOMING = "incoming"
 QUARANTINE_PATTERN = ".*.part"
 """Quarantine lies in the inbox, because only a rename on one disk releases all files at once."""
+RELEASED_PATTERN = "[0-9a-f]" * 32
+"""Folders of released files have the name of their transfer."""
 IDLE_SECONDS = 7 * 86400
 """An unfinished transfer that nobody resumes for a week is given up, and its room is free again."""
 
@@ -28,7 +32,7 @@ _logger = logging.getLogger(__name__)
 
 
 async def clean_up(context: Context) -> None:
-    """Delete what has no future: quarantine of an earlier process, chunks of transfers that ended or were given up.
+    """Delete what has no future: quarantine, files that nobody has signed for, chunks of transfers that ended.
 
     To be called when no exchange runs, or with exchanges running only through `give_up_idle`.
     """
@@ -36,8 +40,22 @@ async def clean_up(context: Context) -> None:
     if settings is not None:
         for folder in await trio.to_thread.run_sync(lambda: list(settings.inbox.glob(QUARANTINE_PATTERN))):
             await trio.to_thread.run_sync(lambda folder=folder: shutil.rmtree(folder, ignore_errors=True))
+        for folder in await trio.to_thread.run_sync(lambda: list(settings.inbox.glob(RELEASED_PATTERN))):
+            row = await context.records.find_transfer(bytes.fromhex(folder.name))
+            if row is not None and row.state is not TransferState.VERIFIED:
+                await trio.to_thread.run_sync(withdraw, settings, row.transfer_id)
     await give_up_idle(context, active=frozenset())
     await anchor_receipts(context)
+
+
+def inbox_folder(settings: ReceiverSettings, transfer_id: bytes) -> Path:
+    """Return where the files of a verified transfer lie."""
+    return settings.inbox / transfer_id.hex()
+
+
+def withdraw(settings: ReceiverSettings, transfer_id: bytes) -> None:
+    """Delete the files of a transfer that was not verified: an institution has nothing that it has not signed for."""
+    shutil.rmtree(inbox_folder(settings, transfer_id), ignore_errors=True)
 
 
 async def give_up_idle(context: Context, *, active: AbstractSet[bytes]) -> None:
@@ -62,9 +80,7 @@ async def give_up_idle(context: Context, *, active: AbstractSet[bytes]) -> None:
             if now < min(row.updated + IDLE_SECONDS, expires):
                 continue
             reason = "nobody went on with it in time"
-            await context.records.set_state(
-                transfer_id, TransferState.DECLINED, now=now, reason=reason, forget_secret=True
-            )
+            await context.records.set_state(transfer_id, TransferState.DECLINED, now=now, reason=reason)
         await trio.to_thread.run_sync(delete_blob, directory, name)
 
 

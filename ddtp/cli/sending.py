@@ -252,6 +252,8 @@ def _preview(console: Console, prepared: "PreparedTransfer") -> None:
 
 
 async def _send(console: Console, agent: "Agent", prepared: "PreparedTransfer", *, yes: bool) -> None:
+    from ddtp.consent.grant import HOW_BEFOREHAND, HOW_TERMINAL
+
     if yes:
         console.note(_screen(console, prepared))
     else:
@@ -261,7 +263,8 @@ async def _send(console: Console, agent: "Agent", prepared: "PreparedTransfer", 
     # a transfer that breaks off is resumed from the package that is remembered here
     await agent.keep(prepared.path)
     started = agent.context.clock()
-    sent = await _watch(console, agent, lambda tell: agent.send(prepared, progress=tell), since=started)
+    how = HOW_BEFOREHAND if yes else HOW_TERMINAL
+    sent = await _watch(console, agent, lambda tell: agent.send(prepared, how=how, progress=tell), since=started)
     _report(console, sent)
 
 

@@ -102,7 +102,9 @@ class Grant(Record):
 
 
 HOW_TERMINAL: Final = "confirmed at the terminal"
-"""The usual act of somebody who uses the command line."""
+HOW_BEFOREHAND: Final = "agreed beforehand, by an option of the command line"
+HOW_PROGRAM: Final = "confirmed in a program that the person uses"
+"""Acts of consent that our own programs can vouch for; others say their own."""
 
 
 def build_grant(
@@ -113,7 +115,7 @@ def build_grant(
     subject: str,
     language: Language,
     now: int,
-    how: str = HOW_TERMINAL,
+    how: str,
     authentication: str | None = None,
 ) -> Grant:
     """Return the grant for a choice that the person has confirmed on its screen.

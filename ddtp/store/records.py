@@ -59,7 +59,7 @@ class TransferRow:
         package_id: 16 bytes.
         schema: Schema of the package.
         offer: The encoded offer, enough to resume.
-        secret: The one-time private key (in) or the content key (out); None once it is destroyed.
+        secret: The content key of an outgoing transfer; None once it is destroyed, and for incoming ones.
         created: Seconds since the epoch.
         updated: Seconds since the epoch.
         failed_step: Verification step that failed.
@@ -99,6 +99,9 @@ class PackageRow:
     manifest: bytes
     added: int
 
+
+KEY_RELEASE_STAGE = "key-release"
+"""Under this name a released key and its anchor are kept beside the receipts of a transfer (spec/08 s.5)."""
 
 _HEXADECIMAL = re.compile("[0-9a-fA-F]+", re.ASCII)
 
@@ -264,12 +267,21 @@ class Records:
         if forget_secret:
             await self._forget_old_bytes()
 
-    async def set_secret(self, transfer_id: bytes, secret: bytes) -> None:
-        """Give a transfer that has not come to an end another secret."""
-        await self._database.execute(
-            f"UPDATE transfer SET secret = ? WHERE transfer_id = ? AND state NOT IN ({_FINAL_NAMES})",  # noqa: S608 - constants
-            (secret, transfer_id),
-        )
+    async def release(self, transfer_id: bytes, release: bytes, *, now: int) -> None:
+        """Note, all or nothing, that a key is about to be released, and how; a final state stays."""
+
+        def note(transaction: Transaction) -> None:
+            transaction.execute(
+                "INSERT INTO receipt VALUES (?, ?, ?, NULL) ON CONFLICT DO NOTHING",
+                (transfer_id, KEY_RELEASE_STAGE, release),
+            )
+            transaction.execute(
+                "UPDATE transfer SET state = ?, updated = ?, failed_step = NULL, reason = NULL "  # noqa: S608 - constants
+                f"WHERE transfer_id = ? AND state NOT IN ({_FINAL_NAMES})",
+                (TransferState.KEYED.value, now, transfer_id),
+            )
+
+        await self._database.transaction(note)
 
     async def conclude(
         self,

@@ -128,6 +128,8 @@ def check_receipt(
     receiver: str,
     grant: bytes,
     package_root: bytes,
+    earliest: int,
+    latest: int,
     transfer_id: bytes | None = None,
     ciphertext_root: bytes | None = None,
     previous: Signed[Receipt] | None = None,
@@ -139,6 +141,8 @@ def check_receipt(
         receiver: DID that must have signed.
         grant: SM3 of the grant's envelope.
         package_root: ROOT of the package that was sent.
+        earliest: Its time must not be before this, in seconds: the hour of the grant's ledger entry, less the skew.
+        latest: Its time must not be after this, in seconds: now, and the skew.
         transfer_id: The transfer; None accepts any, for a verifier who took no part.
         ciphertext_root: Root of the chunks that were sent; None accepts any, likewise.
         previous: The checked "cipher" receipt, if this is to be the second one.
@@ -149,7 +153,7 @@ def check_receipt(
     Raises:
         DecodeError: The receipt is malformed.
         SignatureInvalid: Another key signed, or the signature does not verify.
-        EvidenceError: It is about another grant, transfer, content or stage.
+        EvidenceError: It is about another grant, transfer, content or stage, or its time cannot be true.
     """
     signed = envelope.verify(Receipt, receipt, signer=dids.public_key_of(receiver))
     body = signed.body
@@ -161,12 +165,14 @@ def check_receipt(
         raise EvidenceError("expected a receipt for the chunks that were sent, found another ciphertext root")
     if body.package_root is not None and body.package_root != package_root:
         raise EvidenceError("expected a receipt for the package of the manifest, found another root")
+    if not earliest <= body.at <= latest:
+        raise EvidenceError(f"expected a receipt of {earliest} to {latest}, found one of {body.at}")
     _check_order(body, previous)
     return signed
 
 
 def check_receipts(
-    receipts: Sequence[Buffer], *, receiver: str, grant: bytes, package_root: bytes
+    receipts: Sequence[Buffer], *, receiver: str, grant: bytes, package_root: bytes, earliest: int, latest: int
 ) -> tuple[Signed[Receipt], ...]:
     """Check the receipts of one transfer, the first first.
 
@@ -175,17 +181,27 @@ def check_receipts(
         receiver: DID that must have signed.
         grant: SM3 of the grant's envelope.
         package_root: ROOT of the package.
+        earliest: As for `check_receipt`.
+        latest: As for `check_receipt`.
 
     Raises:
         DecodeError: A receipt is malformed.
         SignatureInvalid: Another key signed, or a signature does not verify.
-        EvidenceError: A receipt is about something else, or they are no chain.
+        EvidenceError: A receipt is about something else or of a time that cannot be true, or they are no chain.
     """
     chain: list[Signed[Receipt]] = []
     for receipt in receipts:
         previous = chain[-1] if chain else None
         chain.append(
-            check_receipt(receipt, receiver=receiver, grant=grant, package_root=package_root, previous=previous)
+            check_receipt(
+                receipt,
+                receiver=receiver,
+                grant=grant,
+                package_root=package_root,
+                earliest=earliest,
+                latest=latest,
+                previous=previous,
+            )
         )
     return tuple(chain)
 

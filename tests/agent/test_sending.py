@@ -1,8 +1,14 @@
 """What a person may choose to send, and what is refused before anything is signed."""
 
 import pytest
+import trio
 
+from ddtp.consent.grant import HOW_PROGRAM, Grant
 from ddtp.errors import PolicyRefused, UsageError
+from ddtp.protocol import envelope
+from ddtp.protocol.messages import Offer
+from ddtp.store.records import TransferState
+from ddtp.transfer.ports import Phase, Progress
 from tests.town import REQUEST, SCHEMA, Town, write_files
 
 TWO_PURPOSES = (
@@ -67,6 +73,45 @@ async def test_what_was_not_asked_for_is_not_sent(town: Town) -> None:
     with pytest.raises(PolicyRefused, match="asked for: name"):
         await person.prepare(package.path, card=town.receiver.card, items=["name", "papers"])
     assert await person.transfers() == []
+
+
+async def test_a_ledger_that_the_request_does_not_accept_is_not_written_to(town: Town) -> None:
+    """The screen says where the consent is recorded; if the card has no such ledger, nothing is signed."""
+    ask_for(town, REQUEST.replace("logs = []", 'logs = ["other.example/1"]'))
+    person = await town.person()
+    package = await town.issue(person)
+    with pytest.raises(PolicyRefused, match=r"other\.example/1"):
+        await person.prepare(package.path, card=town.receiver.card)
+
+
+async def test_the_consent_says_by_what_act_it_was_given(town: Town) -> None:
+    """In the words of the program that asked, or in ours that claim no more than we know."""
+    person = await town.person()
+    package = await town.issue(person)
+    for how in ("pressed Send in the app of Bank C", None):
+        prepared = await person.prepare(package.path, card=town.receiver.card)
+        sent = await (person.send(prepared, how=how) if how else person.send(prepared))
+        row = await person.records.find_transfer(sent.transfer_id)
+        assert row is not None
+        grant = envelope.verify(Grant, Offer.parse(row.offer).grant).body
+        assert grant.how == (how or HOW_PROGRAM)
+
+
+async def test_an_interrupted_transfer_says_so(town: Town) -> None:
+    """Whoever looks later sees why it did not come to an end, and can go on."""
+    person = await town.person()
+    package = await town.issue(person)
+    prepared = await person.prepare(package.path, card=town.receiver.card)
+    with trio.CancelScope() as scope:
+
+        def interrupt(progress: Progress) -> None:
+            if progress.phase is Phase.SENDING:
+                scope.cancel()
+
+        await person.send(prepared, progress=interrupt)
+    (row,) = await person.transfers()
+    assert (row.state, row.reason) == (TransferState.FAILED, "interrupted on this side")
+    assert (await person.resume(row.transfer_id)).verified
 
 
 async def test_the_issuer_is_named_as_on_the_card_that_the_person_has(town: Town) -> None:

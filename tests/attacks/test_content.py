@@ -82,7 +82,7 @@ async def deliver(person: Agent, row: TransferRow, card: Signed[Card], how: str)
         row = replace(row, secret=flip(row.secret, 0))
     else:
         content = forge(content, cipher, how)
-    port = HolderSide(person.context, Material(row, opened, content, card), cipher=None)
+    port = HolderSide(person.context, Material(row, opened, content, card, card.body.logs[0]), cipher=None)
     try:
         stream = await person.context.dial(card.body.addresses, TRANSFER_PROTOCOL)
         return await send_transfer(stream, port, progress=ignore, deadlines=Deadlines())

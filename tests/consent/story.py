@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from ddtp.consent.choice import Choice, make_choice
-from ddtp.consent.grant import Grant, build_grant
+from ddtp.consent.grant import HOW_TERMINAL, Grant, build_grant
 from ddtp.consent.request import (
     Ask,
     AtEnd,
@@ -120,6 +120,7 @@ class Story:
             subject=self.person.did,
             language=self.language,
             now=self.now,
+            how=HOW_TERMINAL,
         )
 
 

@@ -116,6 +116,8 @@ async def test_receipts_hold_together(network: Network, tmp_path: Path) -> None:
         receiver=receiver.did,
         grant=envelope.verify(Grant, Offer.parse(row.offer).grant).digest,
         package_root=package.root,
+        earliest=row.created - 3600,
+        latest=row.updated,
     )
     assert chain[1].body.previous == chain[0].digest
     assert chain[1].envelope == sent.receipt.envelope

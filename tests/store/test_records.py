@@ -161,7 +161,6 @@ async def test_conclusion_is_kept_once(tmp_path: Path) -> None:
         await records.conclude(identifier(1), TransferState.VERIFIED, receipt=receipt, now=NOW + 5)
         late = ReceiptRow("rejected", b"other", anchor=None)
         await records.conclude(identifier(1), TransferState.REJECTED, receipt=late, now=NOW + 6, failed_step=14)
-        await records.set_secret(identifier(1), b"new")
         row = await records.find_transfer(identifier(1))
         assert row == transfer(1, state=TransferState.VERIFIED, updated=NOW + 5, secret=None)
 

@@ -21,6 +21,7 @@ from tests.worlds import CIPHERTEXT_ROOT, CONTENT, NOW, RECEIVER, STRANGER, TRAN
 VECTORS = Path(__file__).parents[2] / "spec" / "vectors"
 GRADES = "records/grades.json"
 ROOT, GRANT = b"\x51" * 32, b"\x52" * 32
+EARLIEST, LATEST = NOW - 3600, NOW + 120
 
 DESCRIPTIONS = {
     "manifest-by-stranger": "The manifest is signed by another key than that of the issuer it names.",
@@ -259,6 +260,8 @@ def write_receipts(
         "receiver": RECEIVER.did,
         "grant": GRANT.hex(),
         "package_root": ROOT.hex(),
+        "earliest": EARLIEST,
+        "latest": LATEST,
         "receipts": [each.hex() for each in encoded],
     }
     output = {"output": list(stages)} if expect == "ok" else {}
@@ -298,6 +301,8 @@ def write_chains() -> None:
         "other-ciphertext": ("Other chunks in the second.", (first, sign(verified, ciphertext_root=bytes(32)))),
         "other-previous": ("The second follows another first.", (first, sign(verified, previous=bytes(32)))),
         "time-goes-back": ("The second is a second older.", (first, sign(verified, at=NOW - 1))),
+        "too-early": ("A second before the hour of the grant's entry.", (sign(cipher, at=EARLIEST - 1),)),
+        "too-late": ("A second in the future, beyond the tolerance.", (sign(cipher, at=LATEST + 1),)),
     }
     for name, (description, chain) in invalid.items():
         write_receipts(name, description, *chain, expect="evidence-invalid")

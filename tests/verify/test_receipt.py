@@ -51,6 +51,8 @@ def check(receipt: Signed[Receipt], **changes: object) -> Signed[Receipt]:
         "package_root": ROOT,
         "transfer_id": TRANSFER_ID,
         "ciphertext_root": CIPHERTEXT_ROOT,
+        "earliest": NOW - 3600,
+        "latest": NOW + 120,
     }
     return check_receipt(receipt.envelope, **(known | changes))
 
@@ -68,6 +70,8 @@ def test_both_receipts_of_a_verified_package(world: World, verified: VerifiedPac
         receiver=RECEIVER.did,
         grant=grant.digest,
         package_root=verified.evidence.manifest.body.root,
+        earliest=NOW - 3600,
+        latest=NOW + 120,
     )
     assert chain == (cipher, signed)
 
@@ -128,6 +132,8 @@ def test_cipher_receipt_passes_with_and_without_the_transfer() -> None:
         ({"transfer_id": bytes(16)}, EvidenceError),
         ({"ciphertext_root": bytes(32)}, EvidenceError),
         ({"previous": CIPHER}, EvidenceError),
+        ({"earliest": CIPHER.body.at + 1}, EvidenceError),
+        ({"latest": CIPHER.body.at - 1}, EvidenceError),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else value.__name__,
 )
@@ -148,7 +154,7 @@ def test_verified_receipt_of_another_package_is_refused() -> None:
 
 def test_no_receipts_are_a_valid_chain() -> None:
     """Before the transfer there are none."""
-    assert check_receipts([], receiver=RECEIVER.did, grant=GRANT, package_root=ROOT) == ()
+    assert check_receipts([], receiver=RECEIVER.did, grant=GRANT, package_root=ROOT, earliest=NOW, latest=NOW) == ()
 
 
 def test_step_of_a_receipt_is_one_of_the_steps() -> None:
@@ -165,6 +171,8 @@ def test_vectors(case: Case) -> None:
         "receiver": case.input["receiver"],
         "grant": case.data("grant"),
         "package_root": case.data("package_root"),
+        "earliest": case.input["earliest"],
+        "latest": case.input["latest"],
     }
     if case.expect == "ok":
         stages = [receipt.body.stage.value for receipt in check_receipts(chain, **known)]
