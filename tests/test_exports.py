@@ -11,13 +11,18 @@ from ddtp import errors
 AGENT = [
     "Agent",
     "BlockingAgent",
+    "Direction",
     "Draft",
     "ExportedTransfer",
     "IssuedPackage",
+    "PackageRow",
     "Phase",
     "PreparedTransfer",
     "Progress",
+    "ReceivedData",
     "SentTransfer",
+    "TransferRow",
+    "TransferState",
     "open_agent",
 ]
 VERIFY = [

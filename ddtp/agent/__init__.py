@@ -16,33 +16,45 @@ if TYPE_CHECKING:
     from ddtp.agent.blocking import BlockingAgent
     from ddtp.agent.exporting import ExportedTransfer
     from ddtp.agent.facade import Agent, open_agent
+    from ddtp.agent.inbox import ReceivedData
     from ddtp.agent.issuing import Draft, IssuedPackage
     from ddtp.agent.sending import PreparedTransfer, SentTransfer
+    from ddtp.store.records import Direction, PackageRow, TransferRow, TransferState
     from ddtp.transfer.ports import Phase, Progress
 
 __all__ = [
     "Agent",
     "BlockingAgent",
+    "Direction",
     "Draft",
     "ExportedTransfer",
     "IssuedPackage",
+    "PackageRow",
     "Phase",
     "PreparedTransfer",
     "Progress",
+    "ReceivedData",
     "SentTransfer",
+    "TransferRow",
+    "TransferState",
     "open_agent",
 ]
 
 _HOMES = {
     "Agent": "ddtp.agent.facade",
     "BlockingAgent": "ddtp.agent.blocking",
+    "Direction": "ddtp.store.records",
     "Draft": "ddtp.agent.issuing",
     "ExportedTransfer": "ddtp.agent.exporting",
     "IssuedPackage": "ddtp.agent.issuing",
+    "PackageRow": "ddtp.store.records",
     "Phase": "ddtp.transfer.ports",
     "PreparedTransfer": "ddtp.agent.sending",
     "Progress": "ddtp.transfer.ports",
+    "ReceivedData": "ddtp.agent.inbox",
     "SentTransfer": "ddtp.agent.sending",
+    "TransferRow": "ddtp.store.records",
+    "TransferState": "ddtp.store.records",
     "open_agent": "ddtp.agent.facade",
 }
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar, final
@@ -10,12 +11,15 @@ import trio
 
 from ddtp.agent.exporting import ExportedTransfer
 from ddtp.agent.facade import Agent, open_agent
+from ddtp.agent.inbox import ReceivedData
 from ddtp.agent.issuing import Draft, IssuedPackage
 from ddtp.agent.sending import PreparedTransfer, SentTransfer
 from ddtp.consent.grant import HOW_PROGRAM
 from ddtp.errors import InternalError
 from ddtp.identity.document import Card
+from ddtp.identity.language import Language
 from ddtp.protocol.envelope import Signed
+from ddtp.protocol.leaves import Field
 from ddtp.store.records import PackageRow, TransferRow
 from ddtp.transfer.ports import Progress
 
@@ -37,7 +41,7 @@ class BlockingAgent:
         DdtpError: On entering, as `open_agent` does.
     """
 
-    def __init__(self, home: Path | None = None, *, passphrase: str | None = None) -> None:
+    def __init__(self, home: str | PathLike[str] | None = None, *, passphrase: str | None = None) -> None:
         self._home = home
         self._passphrase = passphrase
         self._ready = threading.Event()
@@ -86,9 +90,32 @@ class BlockingAgent:
         """See `Agent.remember_card`."""
         return self.call(lambda agent: agent.remember_card(card))
 
-    def prepare(self, path: Path, *, card: Signed[Card], items: Sequence[str] = ()) -> PreparedTransfer:
+    def pack(
+        self, paths: Sequence[Path], *, fields: Sequence[Field] = (), schema: str, witness: Signed[Card]
+    ) -> IssuedPackage:
+        """See `Agent.pack`."""
+        return self.call(lambda agent: agent.pack(paths, fields=fields, schema=schema, witness=witness))
+
+    def collect(self, card: Signed[Card]) -> tuple[PackageRow, ...]:
+        """See `Agent.collect`."""
+        return self.call(lambda agent: agent.collect(card))
+
+    def prepare(
+        self,
+        path: Path,
+        *,
+        card: Signed[Card],
+        template: str | None = None,
+        items: Sequence[str] = (),
+        purposes: Sequence[int] | None = None,
+        language: Language | None = None,
+    ) -> PreparedTransfer:
         """See `Agent.prepare`."""
-        return self.call(lambda agent: agent.prepare(path, card=card, items=items))
+        return self.call(
+            lambda agent: agent.prepare(
+                path, card=card, template=template, items=items, purposes=purposes, language=language
+            )
+        )
 
     def send(
         self,
@@ -100,6 +127,12 @@ class BlockingAgent:
         """See `Agent.send`."""
         return self.call(lambda agent: agent.send(prepared, how=how, progress=progress))
 
+    def resume(
+        self, transfer_id: bytes, *, progress: Callable[[Progress], None] = lambda _progress: None
+    ) -> SentTransfer:
+        """See `Agent.resume`."""
+        return self.call(lambda agent: agent.resume(transfer_id, progress=progress))
+
     def packages(self) -> list[PackageRow]:
         """See `Agent.packages`."""
         return self.call(lambda agent: agent.packages())
@@ -107,6 +140,10 @@ class BlockingAgent:
     def transfers(self) -> list[TransferRow]:
         """See `Agent.transfers`."""
         return self.call(lambda agent: agent.transfers())
+
+    def received(self, transfer: TransferRow) -> ReceivedData:
+        """See `Agent.received`."""
+        return self.call(lambda agent: agent.received(transfer))
 
     def export(self, transfer: TransferRow, folder: Path) -> ExportedTransfer:
         """See `Agent.export`."""

@@ -8,13 +8,12 @@ from pathlib import Path
 import trio
 
 from ddtp.agent.context import Context
+from ddtp.agent.inbox import FIELDS_FILE, FILES, encode_fields, inbox_folder, read_openings
 from ddtp.agent.receiving import evidence_of
-from ddtp.agent.tidying import inbox_folder
-from ddtp.agent.unsealing import FILES, OPENINGS_FILE
 from ddtp.errors import NotFound, StorageFailed
 from ddtp.protocol.messages import Offer
 from ddtp.protocol.openings import Openings
-from ddtp.store.durable import make_directory, read_file, storage_errors, sync_directory, write_file
+from ddtp.store.durable import make_directory, storage_errors, sync_directory, write_file
 from ddtp.store.records import Direction, TransferRow, TransferState
 from ddtp.verify.evidence import BUNDLE_VERSION, Bundle, encode_bundle
 
@@ -29,15 +28,17 @@ class ExportedTransfer:
         folder: The new folder.
         bundle: The proof bundle in it.
         files: Number of files in it.
+        fields: Number of fields in it.
     """
 
     folder: Path
     bundle: Path
     files: int
+    fields: int
 
 
 async def export(context: Context, transfer: TransferRow, folder: Path) -> ExportedTransfer:
-    """Write the proof bundle of a transfer, and its files where this home has them.
+    """Write the proof bundle of a transfer, and its files and fields where this home has them.
 
     Args:
         context: Surroundings.
@@ -67,12 +68,15 @@ def _write(evidence: bytes, inbox: Path | None, folder: Path, name: str) -> Expo
     with storage_errors(folder):
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     try:
-        openings, count = None, 0
+        openings, files, fields = None, 0, 0
         if inbox is not None:
-            openings = read_file(inbox / OPENINGS_FILE, max_bytes=Openings.MAX_BYTES)
-            count = len(Openings.parse(openings).files)
+            openings = read_openings(inbox)
+            opened = Openings.parse(openings)
+            files, fields = len(opened.files), len(opened.fields)
             with storage_errors(folder):
                 shutil.copytree(inbox / FILES, temporary / FILES)
+            if fields:
+                write_file(temporary / FIELDS_FILE, encode_fields(opened))
         bundle = Bundle(version=BUNDLE_VERSION, evidence=evidence, openings=openings)
         write_file(temporary / f"{name}{BUNDLE_SUFFIX}", encode_bundle(bundle))
         with storage_errors(folder):
@@ -80,4 +84,4 @@ def _write(evidence: bytes, inbox: Path | None, folder: Path, name: str) -> Expo
         sync_directory(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return ExportedTransfer(folder, folder / f"{name}{BUNDLE_SUFFIX}", count)
+    return ExportedTransfer(folder, folder / f"{name}{BUNDLE_SUFFIX}", files, fields)

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from os import PathLike
 from pathlib import Path
 from typing import final
 
@@ -14,6 +15,7 @@ from ddtp.agent import anchoring, collecting, exporting, issuing, sending, witne
 from ddtp.agent.addressing import holder_address
 from ddtp.agent.context import DIAL_TIMEOUT_SECONDS, Context
 from ddtp.agent.exporting import ExportedTransfer
+from ddtp.agent.inbox import ReceivedData, find_received
 from ddtp.agent.issuing import Draft, IssuedPackage
 from ddtp.agent.opening import open_package
 from ddtp.agent.sending import PreparedTransfer, SentTransfer
@@ -198,6 +200,17 @@ class Agent:
         """Write files and proof bundle of a transfer; see `exporting.export`."""
         return await exporting.export(self.context, transfer, folder)
 
+    async def received(self, transfer: TransferRow) -> ReceivedData:
+        """Return the verified data of an incoming transfer.
+
+        Raises:
+            NotFound: The transfer did not bring any, or it is not there any more.
+        """
+        found = await trio.to_thread.run_sync(find_received, self.context.config.receiver, transfer)
+        if found is None:
+            raise NotFound("expected an incoming transfer that was verified, and its data in the inbox")
+        return found
+
     def address(self, issuer: Signed[Card]) -> Signed[HolderAddress]:
         """Return what to hand to one issuer; no other issuer can link it to this person."""
         return self._address(issuer.body.did)
@@ -284,7 +297,7 @@ def wall_clock() -> int:
 
 @asynccontextmanager
 async def open_agent(
-    home: Path | None = None,
+    home: str | PathLike[str] | None = None,
     *,
     config: Config | None = None,
     passphrase: str | None = None,
@@ -311,7 +324,7 @@ async def open_agent(
         StoreDamaged: The records are corrupt.
         ConfigInvalid: A setting is wrong.
     """
-    settings = config or load_config(home=home)
+    settings = config or load_config(home=None if home is None else Path(home))
     if seed is None:
         seed = await trio.to_thread.run_sync(lambda: load_identity(settings.home, passphrase=passphrase))
     # an institution keeps its network identity; a person shows a new one every time, so that nobody can follow it

@@ -13,9 +13,9 @@ import trio
 from ddtp.agent.anchoring import configured_ledger
 from ddtp.agent.comparing import compare_heads
 from ddtp.agent.exchange import KEY_RELEASE_INFO, UNBOUND
+from ddtp.agent.inbox import inbox_folder, withdraw
 from ddtp.agent.opening import transfer_context
 from ddtp.agent.reception import Claim, Reception
-from ddtp.agent.tidying import inbox_folder, withdraw
 from ddtp.agent.unsealing import Unsealer
 from ddtp.chain.proof import AnchorProof, LedgerProof, OfferAnchors
 from ddtp.consent.grant import Grant

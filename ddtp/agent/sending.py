@@ -69,6 +69,7 @@ class PreparedTransfer:
     """What a person decides on.
 
     Attributes:
+        transfer_id: 16 bytes; one confirmation is good for this transfer only.
         path: The package file.
         card: The receiver.
         request: The receiver's signed request.
@@ -82,6 +83,7 @@ class PreparedTransfer:
         issuer_name: Name on the remembered card of who issued the package; None if it is unknown here, or the person.
     """
 
+    transfer_id: bytes
     path: Path
     card: Signed[Card]
     request: Signed[Request]
@@ -149,6 +151,8 @@ async def prepare(
             than is asked for; or the request accepts no ledger of the card.
         UsageError: There is no such purpose, or a required one is left out.
     """
+    if isinstance(items, str):
+        raise UsageError(f"expected a list of names of items, found the text {items!r}")
     request = await fetch_request(context, card, template=template)
     find_log(card.body, request.body)
     async with _opened(context, path) as opened:
@@ -162,6 +166,7 @@ async def prepare(
     _check_purposes(request.body, purposes)
     choice = make_choice(request.body, [(manifest, disclosure)], purposes=purposes)
     return PreparedTransfer(
+        transfer_id=context.random_bytes(16),
         path=path,
         card=card,
         request=request,
@@ -204,7 +209,7 @@ async def fetch_request(context: Context, card: Signed[Card], *, template: str |
 async def send(
     context: Context, prepared: PreparedTransfer, *, how: str, progress: Callable[[Progress], None]
 ) -> SentTransfer:
-    """Grant, anchor and send what a person has confirmed.
+    """Grant, anchor and send what a person has confirmed; if it was sent before, go on with that transfer.
 
     Args:
         context: Surroundings.
@@ -220,12 +225,14 @@ async def send(
         LedgerInconsistent: The ledger has shown two histories; nothing was sent.
         EnvironmentProblem: This machine's disk or network refuses.
     """
+    if await context.records.find_transfer(prepared.transfer_id) is not None:
+        return await resume(context, prepared.transfer_id, progress=progress)
     async with _opened(context, prepared.path) as opened:
         grant = _grant(context, prepared, opened, how=how)
         log = find_log(prepared.card.body, prepared.request.body)
         async with remote_ledger(context, log) as ledger:
             proof = await anchor(context, ledger, kind=EntryKind.GRANT, subject=grant.digest)
-        transfer_id, content_key = context.random_bytes(16), context.random_bytes(CONTENT_KEY_SIZE)
+        transfer_id, content_key = prepared.transfer_id, context.random_bytes(CONTENT_KEY_SIZE)
         content = transfer_content(
             opened,
             prepared.disclosure,
@@ -263,7 +270,8 @@ async def send(
         package = PackageRow(row.package_id, place, opened.manifest.envelope, added=now)
         await context.records.save_package(package)
         await context.records.save_card(row.peer, prepared.card.envelope, now=now)
-        await context.records.add_transfer(row)
+        if not await context.records.add_transfer(row):
+            raise PolicyRefused("expected one sending at a time of what was confirmed once, found another one")
         return await _run(context, Material(row, opened, content, prepared.card, log), progress=progress)
 
 

@@ -4,14 +4,13 @@ import logging
 import shutil
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from pathlib import Path
 
 import trio
 
 from ddtp.agent.anchoring import anchor, configured_ledger
 from ddtp.agent.context import Context
+from ddtp.agent.inbox import withdraw
 from ddtp.chain.statement import EntryKind
-from ddtp.config import ReceiverSettings
 from ddtp.consent.grant import Grant
 from ddtp.errors import EnvironmentProblem, EvidenceError, InputError, PeerError
 from ddtp.protocol import envelope
@@ -46,16 +45,6 @@ async def clean_up(context: Context) -> None:
                 await trio.to_thread.run_sync(withdraw, settings, row.transfer_id)
     await give_up_idle(context, active=frozenset())
     await anchor_receipts(context)
-
-
-def inbox_folder(settings: ReceiverSettings, transfer_id: bytes) -> Path:
-    """Return where the files of a verified transfer lie."""
-    return settings.inbox / transfer_id.hex()
-
-
-def withdraw(settings: ReceiverSettings, transfer_id: bytes) -> None:
-    """Delete the files of a transfer that was not verified: an institution has nothing that it has not signed for."""
-    shutil.rmtree(inbox_folder(settings, transfer_id), ignore_errors=True)
 
 
 async def give_up_idle(context: Context, *, active: AbstractSet[bytes]) -> None:

@@ -12,6 +12,7 @@ from typing import final
 import trio
 
 from ddtp.agent.checking import finish_hash
+from ddtp.agent.inbox import FIELDS_FILE, FILES, OPENINGS_FILE, encode_fields
 from ddtp.protocol.chunks import ChunkCipher, SealHeader
 from ddtp.protocol.fingerprint import FileHasher
 from ddtp.protocol.layout import Layout, read_layout
@@ -23,9 +24,6 @@ from ddtp.store.durable import make_directory, storage_errors, sync_directory, w
 from ddtp.verify.steps import Step, checking
 from ddtp.verify.verified import VerifiedEvidence, VerifiedPackage
 from ddtp.verify.verifier import check_content
-
-FILES = "files"
-OPENINGS_FILE = "openings.cbor"
 
 
 @final
@@ -69,6 +67,8 @@ class Unsealer:
                 }
             package = check_content(evidence, openings, files=files)
             write_file(self._quarantine / OPENINGS_FILE, openings.encode())
+            if openings.fields:
+                write_file(self._quarantine / FIELDS_FILE, encode_fields(openings))
             self._move(destination)
         finally:
             shutil.rmtree(self._quarantine, ignore_errors=True)

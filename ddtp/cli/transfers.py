@@ -14,6 +14,7 @@ from ddtp.errors import DecodeError, NotFound
 if TYPE_CHECKING:
     from ddtp.agent.exporting import ExportedTransfer
     from ddtp.agent.facade import Agent
+    from ddtp.agent.inbox import ReceivedData
     from ddtp.config import Config
     from ddtp.store.records import PackageRow, ReceiptRow, Records, TransferRow
 
@@ -69,20 +70,21 @@ def show(
         _show_file(console, path)
         return
     digits = check_id(thing)
+    from ddtp.agent.inbox import find_received
 
     async def load(
-        _config: "Config", records: "Records"
-    ) -> "tuple[TransferRow | None, dict[str, ReceiptRow], PackageRow | None]":
+        config: "Config", records: "Records"
+    ) -> "tuple[TransferRow | None, dict[str, ReceiptRow], ReceivedData | None, PackageRow | None]":
         try:
             row = await records.transfer_by_prefix(digits)
         except NotFound:
             packages = [each for each in await records.packages() if each.package_id.hex().startswith(digits)]
-            return None, {}, packages[0] if len(packages) == 1 else None
-        return row, await records.receipts(row.transfer_id), None
+            return None, {}, None, packages[0] if len(packages) == 1 else None
+        return row, await records.receipts(row.transfer_id), find_received(config.receiver, row), None
 
-    transfer, receipts, package = homes.with_records(console, load)
+    transfer, receipts, received, package = homes.with_records(console, load)
     if transfer is not None:
-        _show_transfer(console, transfer, receipts)
+        _show_transfer(console, transfer, receipts, received)
     elif package is not None:
         _show_package(console, package.path)
     else:
@@ -106,8 +108,12 @@ def export(
         return await agent.export(await agent.records.transfer_by_prefix(digits), to)
 
     made = homes.with_agent(console, work)
-    text = f"Exported {made.files} file(s) and the proof to {made.folder}\nVerify with: ddtp verify {made.bundle}"
-    console.result(text, {"folder": str(made.folder), "bundle": str(made.bundle), "files": made.files})
+    text = (
+        f"Exported {made.files} file(s), {made.fields} field(s) and the proof to {made.folder}\n"
+        f"Verify with: ddtp verify {made.bundle}"
+    )
+    data = {"folder": str(made.folder), "bundle": str(made.bundle), "files": made.files, "fields": made.fields}
+    console.result(text, data)
 
 
 def _json(row: "TransferRow") -> dict[str, object]:
@@ -126,7 +132,9 @@ def _json(row: "TransferRow") -> dict[str, object]:
     }
 
 
-def _show_transfer(console: Console, row: "TransferRow", receipts: "dict[str, ReceiptRow]") -> None:
+def _show_transfer(
+    console: Console, row: "TransferRow", receipts: "dict[str, ReceiptRow]", received: "ReceivedData | None"
+) -> None:
     lines = [
         ("Transfer:", row.transfer_id.hex()),
         ("Direction:", "sent to" if row.direction.value == "out" else "received from"),
@@ -141,6 +149,12 @@ def _show_transfer(console: Console, row: "TransferRow", receipts: "dict[str, Re
     if row.reason is not None:
         lines.append(("Reason:", row.reason if row.failed_step is None else f"check {row.failed_step}: {row.reason}"))
     data = {"type": "transfer", **_json(row), "receipts": sorted(receipts)}
+    if received is not None:
+        lines.append(("Folder:", str(received.folder)))
+        lines += [(f"  {head.path}", human_bytes(head.size_bytes)) for head in received.files]
+        lines += [("Field:", f"{field.path} = {field.value}") for field in received.fields]
+        data["folder"] = str(received.folder)
+        data["fields"] = {field.path: field.value for field in received.fields}
     console.result(columns(lines), data)
 
 

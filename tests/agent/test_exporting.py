@@ -1,5 +1,6 @@
 """Exports: whole, or not at all."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,10 @@ async def test_a_receiver_exports_files_and_proof(town: Town, tmp_path: Path) ->
     exported = await town.receiver.agent.export(row, tmp_path / "export")
     assert read_files(exported.folder / "files") == FILES
     assert exported.files == len(FILES)
-    assert names(exported.folder) == [exported.bundle.name, "files"]
+    assert exported.fields == 2
+    assert names(exported.folder) == [exported.bundle.name, "fields.json", "files"]
+    values = json.loads((exported.folder / "fields.json").read_text())
+    assert values["name"] == {"kind": "text", "value": "小明"}
 
 
 async def test_a_holder_exports_the_proof_only(town: Town, tmp_path: Path) -> None:

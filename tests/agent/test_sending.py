@@ -97,6 +97,24 @@ async def test_the_consent_says_by_what_act_it_was_given(town: Town) -> None:
         assert grant.how == (how or HOW_PROGRAM)
 
 
+async def test_one_confirmation_is_good_for_one_transfer(town: Town) -> None:
+    """Sending again what was confirmed once goes on with the same transfer, and signs nothing new."""
+    person = await town.person()
+    package = await town.issue(person)
+    prepared = await person.prepare(package.path, card=town.receiver.card)
+    first = await person.send(prepared)
+    assert await person.send(prepared) == first
+    assert len(await person.transfers()) == len(await town.receiver.agent.transfers()) == 1
+
+
+async def test_names_of_items_are_a_list(town: Town) -> None:
+    """A single text would be taken apart into letters."""
+    person = await town.person()
+    package = await town.issue(person)
+    with pytest.raises(UsageError, match="list"):
+        await person.prepare(package.path, card=town.receiver.card, items="name")
+
+
 async def test_an_interrupted_transfer_says_so(town: Town) -> None:
     """Whoever looks later sees why it did not come to an end, and can go on."""
     person = await town.person()

@@ -127,7 +127,7 @@ def test_request_in_plain_words(town: Path) -> None:
     for line in ("> Mortgage", "> decide on your mortgage", "> papers/"):
         assert line in done.out
     assert run(town / "person", "request", "--from", "Bank A", "--json").json["purposes"][0]["required"] is True
-    assert run(town / "person", "request", "--from", "Bank A", "--template", "none").code == 5
+    assert run(town / "person", "request", "--from", "Bank A", "--template", "none").code == 2
 
 
 def test_consent_shows_the_screen_and_sends_nothing(town: Path) -> None:
