@@ -1,12 +1,15 @@
 """Keys, a clock that is set by hand, and entries, for tests of ledgers."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from ddtp.chain.checkpoint import Checkpoint
 from ddtp.chain.ledger_service import LedgerService
+from ddtp.chain.proof import AnchorProof, open_entry, verify_anchored
 from ddtp.chain.statement import AnchorRole, Entry, EntryKind, make_statement
 from ddtp.crypto import sm2, sm3
 from ddtp.errors import DdtpError, PeerRefused
+from ddtp.protocol.envelope import Signed
 
 NOW = 1_790_000_000
 HOUR = NOW - NOW % 3600
@@ -71,3 +74,10 @@ def network(service: LedgerService, peer_id: str = "peer") -> Callable[[bytes], 
             raise PeerRefused(err.message, reason_code=err.code) from err
 
     return call
+
+
+def verify_anchor(
+    anchor: AnchorProof, subject: bytes, *, kind: EntryKind, logs: Mapping[str, bytes]
+) -> tuple[Entry, Signed[Checkpoint]]:
+    """What a verifier does in two steps: the entry is about the subject, and stands on one of the logs."""
+    return open_entry(anchor, subject, kind=kind), verify_anchored(anchor, logs=logs)

@@ -7,9 +7,10 @@ it; the content is sealed to the holder's key anyway. Questions and answers are 
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, ClassVar, final
 
@@ -31,7 +32,9 @@ from ddtp.transfer import rpc
 PIECE_BYTES = 1 << 20
 """Bytes of a package file per question."""
 MAX_READY = 256
-"""Packages that one person finds ready at a time."""
+"""Packages in one list; who has more asks for the next list."""
+MAX_PACKAGES = 10_000
+"""Packages that are collected at a time: a person's papers of a life at one institution."""
 MAX_QUESTION_BYTES = 8 << 10
 MAX_ANSWER_BYTES = PIECE_BYTES + 1024
 MAX_FILE_BYTES = MAX_CONTENT_BYTES + (MAX_CONTENT_BYTES >> 11)
@@ -74,6 +77,7 @@ class Question(Record):
         holder: DID that the packages are made out to.
         binding: Peer binding over the challenge; None asks for a challenge.
         package_id: Which file; None asks for the list.
+        after: Asks for the list behind this package, if one answer did not hold it all.
         offset: Where the piece starts.
     """
 
@@ -84,6 +88,7 @@ class Question(Record):
     binding: Annotated[bytes, Limit(4096, least=1)] | None = None
     package_id: Identifier | None = None
     offset: Annotated[int, Range(0, MAX_FILE_BYTES)] | None = None
+    after: Identifier | None = None
 
 
 async def collect(context: Context, card: Signed[Card], *, folder: Path) -> tuple[Path, ...]:
@@ -99,6 +104,7 @@ async def collect(context: Context, card: Signed[Card], *, folder: Path) -> tupl
 
     Raises:
         PeerUnreachable, PeerRefused, PeerStalled, PeerVanished: The issuer cannot be asked.
+        ProtocolViolation, DecodeError: The issuer does not give what it announced.
         DiskFull, StorageFailed: The disk refuses; what is incomplete is gone.
     """
     holder = context.seed.holder_key(card.body.did)
@@ -122,8 +128,7 @@ async def collect(context: Context, card: Signed[Card], *, folder: Path) -> tupl
             nonce=challenge.nonce,
             now=context.clock(),
         )
-        ready = ReadyList.parse(await ask(Question(holder=holder.did, binding=binding.envelope)))
-        for package in ready.packages:
+        for package in await _list(ask, Question(holder=holder.did, binding=binding.envelope)):
             path = folder / f"{package.package_id.hex()}{PACKAGE_SUFFIX}"
             fetched.append(path)
             if path.exists():
@@ -136,6 +141,20 @@ async def collect(context: Context, card: Signed[Card], *, folder: Path) -> tupl
                         raise ProtocolViolation("expected a whole piece of the package file, found another length")
                     await trio.to_thread.run_sync(write_all, descriptor, piece)
     return tuple(fetched)
+
+
+async def _list(ask: Callable[[Question], Awaitable[bytes]], question: Question) -> list[Ready]:
+    """Ask for the lists until one is not full."""
+    ready: list[Ready] = []
+    while len(ready) < MAX_PACKAGES:
+        part = ReadyList.parse(await ask(question)).packages
+        if any(second.package_id <= first.package_id for first, second in pairwise((*ready[-1:], *part))):
+            raise ProtocolViolation("expected packages in the order of their ids, found another order")
+        ready += part
+        if len(part) < MAX_READY:
+            break
+        question = replace(question, after=part[-1].package_id)
+    return ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +199,7 @@ class Shelf:
         self._manifests: dict[PackageFile, Manifest | None] = {}
 
     def find(self, holder: str) -> dict[bytes, PackageFile]:
-        """Return the packages that are made out to a holder, at most `MAX_READY`, by their ids.
+        """Return the packages that are made out to a holder by their ids, in ascending order.
 
         Raises:
             StorageFailed: The folder cannot be read.
@@ -191,7 +210,7 @@ class Shelf:
                 file: known[file] if file in known else _find_manifest(file.path) for file in _files(self._folder)
             }
             mine = [(body.package_id, file) for file, body in self._manifests.items() if body and body.holder == holder]
-        return dict(mine[:MAX_READY])
+        return dict(sorted(mine, key=lambda each: each[0]))
 
 
 def _files(folder: Path) -> Iterator[PackageFile]:
@@ -233,7 +252,8 @@ class Counter:
 
         Raises:
             ProtocolViolation: A piece is asked for before the holder is proven.
-            NotFound: There is no such package for this holder.
+            NotFound: There is no such package for this holder, or its file has changed.
+            StorageFailed: The folder cannot be read.
             SignatureInvalid, EvidenceError: The binding is not the holder's.
         """
         question = Question.parse(request)
@@ -247,8 +267,9 @@ class Counter:
                 now=self._context.clock(),
             )
             self._files = await trio.to_thread.run_sync(self._shelf.find, self._holder)
-            ready = tuple(Ready(package_id, file.size_bytes) for package_id, file in self._files.items())
-            return ReadyList(packages=ready).encode()
+            after = question.after or b""
+            ready = [Ready(each, file.size_bytes) for each, file in self._files.items() if each > after]
+            return ReadyList(packages=tuple(ready[:MAX_READY])).encode()
         if question.package_id is None:
             return Challenge(nonce=self._nonce).encode()
         if self._holder is None or question.offset is None:

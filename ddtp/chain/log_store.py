@@ -193,7 +193,7 @@ def find(transaction: Transaction, state: LogState, digest: bytes) -> tuple[int,
     return (*stored, *tail)
 
 
-def audit_bundle(transaction: Transaction, number: int, builder: merkle.RootBuilder) -> None:
+def audit_bundle(transaction: Transaction, *, number: int, builder: merkle.RootBuilder) -> None:
     """Check one full bundle, its tile and its lookups, and add its leaves to a root.
 
     Raises:

@@ -142,26 +142,6 @@ def verify_anchored(anchor: AnchorProof, *, logs: Mapping[str, bytes]) -> Signed
     return signed
 
 
-def verify_anchor(
-    anchor: AnchorProof, subject: bytes, *, kind: EntryKind, logs: Mapping[str, bytes]
-) -> tuple[Entry, Signed[Checkpoint]]:
-    """Check that a subject is anchored on one of some logs; its statements are checked by `check_statements`.
-
-    Args:
-        anchor: The anchor.
-        subject: What was anchored.
-        kind: The kind that the entry must have.
-        logs: Public keys of trusted logs by origin.
-
-    Raises:
-        DecodeError: The entry or the proof is malformed.
-        NotAnchored: The entry is about something else, of another kind, or on a log that is not trusted.
-        SignatureInvalid: The log did not sign the checkpoint.
-        ProofInvalid: The path does not lead from the entry to the signed root.
-    """
-    return open_entry(anchor, subject, kind=kind), verify_anchored(anchor, logs=logs)
-
-
 def _check_path(entry: codec.Buffer, proof: LedgerProof, checkpoint: Checkpoint) -> None:
     found = merkle.root_from_inclusion(entry_hash(entry), proof.index, size=checkpoint.size, path=proof.path)
     if found != checkpoint.root:

@@ -7,6 +7,7 @@ log has moved, never over a state that is not durable.
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar, final
 
@@ -21,7 +22,7 @@ from ddtp.chain.log_store import MIGRATIONS, LogEntry, LogState
 from ddtp.chain.proof import LedgerProof, entry_hash
 from ddtp.chain.statement import Entry
 from ddtp.chain.tiles import TILE_WIDTH, Tile, TileKey
-from ddtp.database import Connection, Database, open_database
+from ddtp.database import Connection, Database, Transaction, open_database
 from ddtp.errors import (
     AlreadyRunning,
     DdtpError,
@@ -140,7 +141,7 @@ class SqliteLedger:
         """
         state, builder = self._state, merkle.RootBuilder()
         for number in range(state.size // TILE_WIDTH):
-            await self._read(lambda transaction, _, number=number: log_store.audit_bundle(transaction, number, builder))
+            await self._database.transaction(partial(log_store.audit_bundle, number=number, builder=builder))
         for entry in state.tail:
             builder.add(entry_hash(entry.encoded))
         if builder.root() != state.tree.root():
@@ -212,7 +213,7 @@ class SqliteLedger:
             self._tiles.move_to_end(key)
         return walk(state.tree.subtree(tiles))
 
-    async def _read(self, function: Callable[..., Result]) -> Result:
+    async def _read(self, function: Callable[[Transaction, LogState], Result]) -> Result:
         """Run a function over the database and a state; bundles never change, so a later commit is not in its way."""
         state = self._state
         return await self._database.transaction(lambda transaction: function(transaction, state))

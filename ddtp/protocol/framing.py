@@ -69,11 +69,6 @@ class FrameReader:
         total = HEADER.size + self._expected[1]
         return total + HEADER.size - len(self._buffer) if len(self._buffer) < total else 0
 
-    @property
-    def empty(self) -> bool:
-        """True between two frames."""
-        return not self._buffer
-
     def feed(self, data: Buffer) -> None:
         """Take received bytes, at most `wanted_bytes`.
 

@@ -9,13 +9,14 @@ import pytest
 
 from ddtp.agent.facade import LEDGER_FILE, Agent
 from ddtp.agent.tidying import anchor_receipts
-from ddtp.chain.proof import AnchorProof, verify_anchor
+from ddtp.chain.proof import AnchorProof
 from ddtp.chain.statement import EntryKind
 from ddtp.errors import LedgerInconsistent, NotAnchored, PeerUnreachable
 from ddtp.protocol import container
 from ddtp.store.packages import PackageReader
 from ddtp.transfer.ports import Phase, Progress
 from tests.daemons import free_port
+from tests.ledgers import verify_anchor
 from tests.town import Town, names, open_town
 
 

@@ -11,7 +11,6 @@ from ddtp.chain.proof import (
     LedgerProof,
     OfferAnchors,
     open_entry,
-    verify_anchor,
     verify_anchored,
     verify_inclusion,
 )
@@ -19,7 +18,7 @@ from ddtp.chain.statement import AnchorRole, EntryKind, blind
 from ddtp.crypto import sm3
 from ddtp.errors import DecodeError, LedgerInconsistent, NotAnchored, ProofInvalid, SignatureInvalid
 from ddtp.protocol import envelope
-from tests.ledgers import NOW, Clock, make_anchor, make_entry, make_key
+from tests.ledgers import NOW, Clock, make_anchor, make_entry, make_key, verify_anchor
 
 LOG, ISSUER, STRANGER = make_key("log"), make_key("issuer"), make_key("stranger")
 ORIGIN, SALT, SUBJECT = "log.example/2026", sm3.digest(b"salt"), sm3.digest(b"subject")

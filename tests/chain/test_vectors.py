@@ -7,12 +7,12 @@ import pytest
 from ddtp.chain.admission import AdmissionPolicy, admit
 from ddtp.chain.checkpoint import Checkpoint, check_growth, check_succession, verify_checkpoint
 from ddtp.chain.ledger_messages import Question
-from ddtp.chain.proof import AnchorProof, entry_hash, verify_anchor
+from ddtp.chain.proof import AnchorProof, entry_hash
 from ddtp.chain.statement import Entry, EntryKind, blind, verify_statements
 from ddtp.chain.witness import attest, verify_cosignature
 from ddtp.crypto import sm2, sm3
 from ddtp.protocol import envelope
-from tests.ledgers import Key
+from tests.ledgers import Key, verify_anchor
 from tests.vectors import Case, check, load
 
 CASES = load("09-ledger")
