@@ -1,30 +1,26 @@
-"""spec/14 s.2: Noise, multistream-select and Yamux on one TCP socket; the only module that imports libp2p.
+"""spec/14 s.2: Noise and Yamux on one TCP socket; the only module that imports libp2p.
 
 Of libp2p 0.8.1 only the parts that carry bytes are used, never `new_host` and its `Swarm`: these accept plaintext
 peers, stop for ever after 250 inbound connections, die of one handler's exception and share a listening port
-silently. What is left to contain is contained in the four classes below, at the line that says so; each containment
-has its test in tests/transfer/test_libp2p.py. Nothing of libp2p is patched, and none of its errors leaves this module.
+silently; nor its multistream-select, which buffers whatever a stranger announces. What is left to contain is contained
+below, at the line that says so; each containment has its test in tests/transfer/test_libp2p.py. Nothing of libp2p is
+patched, and none of its errors leaves this module.
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from typing import Final, final
 
 import trio
-from libp2p.abc import IMuxedStream, IRawConnection, ISecureConn
+from libp2p.abc import IMuxedStream, IRawConnection
 from libp2p.connection_types import ConnectionType
 from libp2p.crypto.ed25519 import create_new_key_pair as create_ed25519_key_pair
 from libp2p.crypto.x25519 import create_new_key_pair as create_x25519_key_pair
-from libp2p.custom_types import TProtocol
 from libp2p.exceptions import BaseLibp2pError
-from libp2p.io.abc import ReadWriteCloser
-from libp2p.io.exceptions import ConnectionClosedError, IOException
+from libp2p.io.exceptions import ConnectionClosedError, IOException, MessageTooLarge
 from libp2p.peer.id import ID
-from libp2p.protocol_muxer.multiselect import Multiselect
-from libp2p.protocol_muxer.multiselect_client import MultiselectClient
-from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.security.noise.transport import Transport as NoiseTransport
 from libp2p.stream_muxer.exceptions import MuxedConnUnavailable, MuxedStreamEOF, MuxedStreamError
@@ -33,6 +29,7 @@ from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
 from multiaddr import Multiaddr
 
 from ddtp.errors import EnvironmentProblem, ProtocolViolation, UsageError
+from ddtp.transfer import multistream
 from ddtp.transfer.addresses import format_address
 from ddtp.transfer.records import WINDOW_BYTES
 
@@ -54,8 +51,8 @@ MAX_FRAME_BYTES: Final = 1024 * 1024
 ED25519_PREFIX: Final = bytes.fromhex("002408011220")
 """Of a peer id: identity multihash of 36 bytes, a protobuf with key type Ed25519 and 32 bytes of key."""
 
-WHOLE_SECONDS: Final = 3600
-"""Given to multistream-select, which insists on a deadline of its own; the caller's is shorter."""
+MAX_READ_BYTES: Final = 65_535
+"""What libp2p may ask of the socket at once: one Noise message. Whatever it believes of a peer's lengths ends here."""
 
 
 @final
@@ -85,11 +82,13 @@ class Connection:
     Attributes:
         peer_id: The peer's proven identity.
         remote_address: Where it is, as a multiaddr.
+        remote_host: The same without the port, as a number.
     """
 
     def __init__(self, muxer: "_BoundedYamux", link: "_Link") -> None:
         self.peer_id = str(muxer.peer_id)
         self.remote_address = link.remote_address
+        self.remote_host = link.remote_host
         self._muxer = muxer
         self._link = link
 
@@ -107,7 +106,7 @@ class Connection:
         with _translated():
             await self._muxer.event_started.wait()
             raw = RawYamux(await self._muxer.open_stream())
-            await _select(protocol, raw.inner)
+            await multistream.select(protocol, raw)
             return raw
 
     async def accept_stream(self) -> "RawYamux | None":
@@ -130,15 +129,14 @@ class RawYamux:
         assert isinstance(inner, YamuxStream)
         self.inner = inner
 
-    async def negotiate(self, protocols: Iterable[str]) -> str:
+    async def negotiate(self, protocols: Collection[str]) -> str:
         """Let the peer choose one of `protocols` and return it.
 
         Raises:
             ProtocolViolation: The peer does not follow multistream-select.
             trio.BrokenResourceError: The stream is over.
         """
-        with _translated():
-            return await _offer(protocols, self.inner)
+        return await multistream.offer(protocols, self)
 
     async def read(self, max_bytes: int) -> bytes:
         """See `stream.RawStream`."""
@@ -146,7 +144,7 @@ class RawYamux:
             return await self.inner.read(max_bytes)
         except MuxedStreamEOF:
             return b""
-        except (BaseLibp2pError, KeyError) as err:
+        except BaseLibp2pError as err:
             raise trio.BrokenResourceError from err
 
     async def write(self, data: bytes) -> None:
@@ -201,20 +199,18 @@ async def secure(socket: trio.SocketStream, identity: Identity, *, expected_peer
     link = _Link(socket, is_initiator=expected_peer_id is not None)
     with _translated():
         if expected_peer_id is None:
-            await _offer([NOISE], link)
+            await multistream.offer([NOISE], link)
             session = await identity.noise.secure_inbound(link)
-            await _offer([YAMUX], session)
+            await multistream.offer([YAMUX], session)
         else:
             expected = _parse_peer_id(expected_peer_id)
-            await _select(NOISE, link)
-            session = await identity.noise.secure_outbound(link, expected)
-            if session.get_remote_peer() != expected:
-                raise ProtocolViolation(f"expected peer {expected}, found {session.get_remote_peer()}")
-            await _select(YAMUX, session)
+            await multistream.select(NOISE, link)
+            session = await identity.noise.secure_outbound(link, expected)  # refuses another identity
+            await multistream.select(YAMUX, session)
     peer_id = session.get_remote_peer()
     if not _is_ed25519(peer_id):
         raise ProtocolViolation(f"expected a peer with an Ed25519 key, found {peer_id}")
-    return Connection(_BoundedYamux(session, peer_id, link), link)
+    return Connection(_BoundedYamux(session, peer_id, is_initiator=link.is_initiator), link)
 
 
 @final
@@ -230,10 +226,13 @@ class _Link(IRawConnection):
         self._socket = socket
         self._unread = bytearray()
         self._remote = remote_of(socket)
+        self.remote_host = self._remote[0]
         self.remote_address = format_address(*self._remote)
 
     async def read(self, n: int | None = None) -> bytes:
         wanted = 1 if n is None else n
+        if wanted > MAX_READ_BYTES:
+            raise MessageTooLarge(f"expected to read at most {MAX_READ_BYTES} bytes at once, found {wanted}")
         try:
             while len(self._unread) < wanted:
                 data = await self._socket.receive_some(SOCKET_READ_BYTES)
@@ -278,14 +277,9 @@ class _Link(IRawConnection):
 class _BoundedYamux(Yamux):
     """Yamux that ends the connection of a peer that ignores the receive windows."""
 
-    def __init__(self, session: ISecureConn, peer_id: ID, link: _Link) -> None:
-        super().__init__(session, peer_id, is_initiator=link.is_initiator)
-        self._link = link
-
     async def _read_data_body(self, length: int) -> bytes:
         unread = sum(len(buffer) for buffer in self.stream_buffers.values())
         if length > MAX_FRAME_BYTES or unread + length > MAX_BUFFERED_BYTES:
-            self._link.close_now()
             raise trio.TooSlowError  # what upstream takes as the order to end the connection
         return await super()._read_data_body(length)
 
@@ -297,15 +291,6 @@ def remote_of(socket: trio.SocketStream) -> tuple[str, int]:
     except OSError:
         return "0.0.0.0", 0  # noqa: S104 - stands for "nowhere"; nothing is bound to it
     return str(host), int(port)
-
-
-async def _select(protocol: str, channel: ReadWriteCloser) -> None:
-    await MultiselectClient().select_one_of([TProtocol(protocol)], MultiselectCommunicator(channel), WHOLE_SECONDS)
-
-
-async def _offer(protocols: Iterable[str], channel: ReadWriteCloser) -> str:
-    responder = Multiselect({TProtocol(protocol): None for protocol in protocols})
-    return str((await responder.negotiate(MultiselectCommunicator(channel), WHOLE_SECONDS))[0])
 
 
 def _parse_peer_id(text: str) -> ID:
@@ -329,7 +314,7 @@ def _translated() -> Iterator[None]:
         yield
     except (IOException, MuxedStreamError) as err:
         raise trio.BrokenResourceError("the connection broke during the handshake") from err
-    except (BaseLibp2pError, UnicodeDecodeError) as err:
+    except BaseLibp2pError as err:
         # Upstream messages quote what the peer sent: they are bounded and escaped.
         found = f"{type(err).__name__}: {str(err)[:200]!a}"
         raise ProtocolViolation(f"expected a handshake as in spec/14, found {found}") from err

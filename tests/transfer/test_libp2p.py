@@ -5,23 +5,32 @@ import struct
 import subprocess
 import sys
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 import pytest
 import trio
+from libp2p.crypto.secp256k1 import create_new_key_pair as create_secp256k1_key_pair
+from libp2p.crypto.x25519 import create_new_key_pair as create_x25519_key_pair
+from libp2p.io.exceptions import IOException
+from libp2p.peer.id import ID
 from libp2p.protocol_muxer.exceptions import MultiselectError
 from libp2p.protocol_muxer.multiselect import Multiselect
 from libp2p.protocol_muxer.multiselect_client import MultiselectClient
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
+from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
+from libp2p.security.noise.transport import Transport as NoiseTransport
 from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
 
 from ddtp.errors import EnvironmentProblem, PeerUnreachable, ProtocolViolation, UsageError
-from ddtp.transfer import libp2p
+from ddtp.transfer import libp2p, multistream
 from ddtp.transfer.host import open_host
 from ddtp.transfer.libp2p import MAX_BUFFERED_BYTES, Identity, RawYamux, secure
 from ddtp.transfer.limits import HostLimits
 
 PROTOCOL = "/ddtp/test/1"
 PLAINTEXT = "/plaintext/2.0.0"
+HUGE_LENGTH = b"\xff\xff\xff\xff\xff\xff\xff\xff\x7f"
+"""A varint of 63 bits."""
 
 
 @asynccontextmanager
@@ -189,7 +198,98 @@ async def test_a_huge_frame_is_cut_off_unread():
         await ours.inner.conn._write_frame(header)
         with trio.fail_after(5):
             assert await ours.read(1) == b""
+        assert right.socket.fileno() == -1
         nursery.cancel_scope.cancel()
+
+
+async def test_what_libp2p_says_about_bad_peers_is_not_logged(hosts, caplog):
+    """Upstream warns about whatever a peer does; the host logs what matters, once, in its own words."""
+    server, _ = hosts
+    socket = await trio.open_tcp_stream("127.0.0.1", int(server.addresses[0].split("/")[4]))
+    async with socket, trio.open_nursery() as nursery:
+        connection = await secure(socket, Identity(os.urandom(32)), expected_peer_id=server.peer_id)
+        nursery.start_soon(connection.run)
+        await connection._muxer.event_started.wait()
+        await connection._muxer._write_frame(struct.pack("!BBHII", 0, 0, 0, 1, libp2p.MAX_FRAME_BYTES + 1))
+        with trio.fail_after(5):
+            assert await connection.accept_stream() is None
+        nursery.cancel_scope.cancel()
+    assert not [record for record in caplog.records if record.name.startswith("libp2p")]
+
+
+async def test_a_peer_with_another_kind_of_key_is_refused():
+    """Upstream takes RSA, ECDSA and secp256k1 identities too."""
+    identity = Identity(os.urandom(32))
+    stranger = Identity(os.urandom(32))
+    stranger.noise = NoiseTransport(create_secp256k1_key_pair(), create_x25519_key_pair().private_key)
+    async with socket_pair() as (left, right), trio.open_nursery() as nursery:
+        nursery.start_soon(partial(secure, left, stranger, expected_peer_id=identity.peer_id))
+        with trio.fail_after(5), pytest.raises(ProtocolViolation, match="Ed25519"):
+            await secure(right, identity, expected_peer_id=None)
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_identity_is_the_one_expected_or_none():
+    """The dialler refuses whoever proves another identity than the address says, before it gives its own away."""
+    async with socket_pair() as (left, right), trio.open_nursery() as nursery:
+
+        async def impostor():
+            with suppress(trio.BrokenResourceError, ProtocolViolation):
+                await secure(right, Identity(os.urandom(32)), expected_peer_id=None)
+
+        nursery.start_soon(impostor)
+        with trio.fail_after(5), pytest.raises(ProtocolViolation):
+            await secure(left, Identity(os.urandom(32)), expected_peer_id=Identity(os.urandom(32)).peer_id)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_stranger_announces_more_than_is_buffered():
+    """Upstream waits for as many bytes as are announced, up to 2^63, and keeps what comes; here they are not read."""
+    async with socket_pair() as (left, right):
+        await right.send_all(HUGE_LENGTH + bytes(100_000))
+        with trio.fail_after(5), pytest.raises(ProtocolViolation):
+            await secure(left, Identity(os.urandom(32)), expected_peer_id=None)
+
+
+async def test_nor_does_a_peer_inside_noise():
+    """The second negotiation has the same bounds as the first."""
+    identity = Identity(os.urandom(32))
+    async with socket_pair() as (left, right), trio.open_nursery() as nursery:
+
+        async def announce():
+            link = link_of(left)
+            await multistream.select(NOISE, link)
+            session = await Identity(os.urandom(32)).noise.secure_outbound(link, ID.from_base58(identity.peer_id))
+            await session.write(HUGE_LENGTH)
+
+        nursery.start_soon(announce)
+        with trio.fail_after(5), pytest.raises(ProtocolViolation):
+            await secure(right, identity, expected_peer_id=None)
+
+
+async def test_nor_does_a_stream():
+    """The third negotiation, the one of a stream, has the same bounds."""
+    async with socket_pair() as (left, right), trio.open_nursery() as nursery:
+        dialled, accepted = await secure_pair(left, right)
+        nursery.start_soon(dialled.run)
+        nursery.start_soon(accepted.run)
+        await dialled._muxer.event_started.wait()
+        await RawYamux(await dialled._muxer.open_stream()).write(HUGE_LENGTH)
+        with trio.fail_after(5):
+            theirs = await accepted.accept_stream()
+            with pytest.raises(ProtocolViolation):
+                await theirs.negotiate([PROTOCOL])
+        nursery.cancel_scope.cancel()
+
+
+async def test_libp2p_cannot_ask_the_socket_for_more_than_a_noise_message():
+    """Whatever length upstream believes, what is buffered for it is bounded."""
+    async with socket_pair() as (left, right), trio.open_nursery() as nursery:
+        nursery.start_soon(right.send_all, bytes(libp2p.MAX_READ_BYTES))
+        with trio.fail_after(5):
+            assert len(await link_of(left).read(libp2p.MAX_READ_BYTES)) == libp2p.MAX_READ_BYTES
+            with pytest.raises(IOException):
+                await link_of(left).read(libp2p.MAX_READ_BYTES + 1)
 
 
 async def test_a_connection_without_streams_is_closed():
