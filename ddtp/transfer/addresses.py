@@ -1,12 +1,15 @@
 """spec/14 s.1: the few multiaddrs that DDTP speaks: TCP, by name or number, with the peer's network identity."""
 
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final, final
 
 from ddtp.errors import ConfigInvalid, UsageError
 
 _HOST_KINDS: Final = {"ip4": 4, "ip6": 6, "dns": 0, "dns4": 0, "dns6": 0}
+
+IPV6_SITE_BITS: Final = 64
+"""The least that one customer is given; within it an address costs nothing, so it counts as one (RFC 6177)."""
 
 MAX_TEXT: Final = 512
 """A DNS name has at most 253 characters and a peer id about 60; longer texts are not addresses."""
@@ -65,6 +68,16 @@ def format_address(host: str, port: int) -> str:
     """Write a numeric address as a multiaddr, without the identity."""
     kind = "ip6" if ":" in host else "ip4"
     return f"/{kind}/{host}/tcp/{port}"
+
+
+def address_group(host: str) -> str:
+    """Return what a numeric address is counted by: itself in IPv4, its network of 64 bits in IPv6."""
+    address = ip_address(host.partition("%")[0])
+    if not isinstance(address, IPv6Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ip_network((address, IPV6_SITE_BITS), strict=False))
 
 
 def _host_and_port(parts: list[str]) -> tuple[str | None, int | None]:

@@ -11,9 +11,9 @@ from typing import Final, Protocol, final
 import trio
 
 from ddtp.errors import AlreadyRunning, DdtpError, EnvironmentProblem, PeerUnreachable, UsageError
-from ddtp.transfer.addresses import ListenAddress, PeerAddress, format_address
+from ddtp.transfer.addresses import ListenAddress, PeerAddress, address_group, format_address
 from ddtp.transfer.libp2p import Connection, Identity, RawYamux, check_library, remote_of, secure
-from ddtp.transfer.limits import HostLimits, Places
+from ddtp.transfer.limits import HostLimits, Places, SharedPlaces
 from ddtp.transfer.stream import FlowStream, open_flow_stream
 
 STAGGER_SECONDS: Final = 0.5
@@ -57,7 +57,7 @@ class Host:
         self._handlers: dict[str, Handler] = {}
         self._visitors = Places(limits.connections, limits.connections_per_address)
         self._peers = Places(limits.connections, limits.connections_per_peer)
-        self._served = Places(limits.streams_per_protocol * 16, limits.streams_per_protocol)
+        self._served: dict[str, SharedPlaces] = {}
 
     def serve(self, protocol: str, handler: Handler) -> None:
         """Answer `protocol` from now on.
@@ -69,6 +69,7 @@ class Host:
                 first, or the reset may overtake it.
         """
         self._handlers[protocol] = handler
+        self._served[protocol] = SharedPlaces(self._limits.streams_per_protocol, self._limits.stream_share)
 
     async def dial(self, addresses: Sequence[str], protocol: str, *, timeout_seconds: float) -> FlowStream:
         """Open a stream, on a connection of its own, to the first address that answers with the right identity.
@@ -153,7 +154,7 @@ class Host:
         remote_host, _ = remote_of(socket)
         try:
             async with socket:
-                with self._visitors.take(remote_host):
+                with self._visitors.take(address_group(remote_host)):
                     with trio.fail_after(self._limits.handshake_seconds):
                         connection = await secure(socket, self._identity, expected_peer_id=None)
                     with self._peers.take(connection.peer_id):
@@ -189,7 +190,7 @@ class Host:
         try:
             with trio.fail_after(self._limits.handshake_seconds):
                 protocol = await raw.negotiate(self._handlers)
-            with self._served.take(protocol):
+            with self._served[protocol].take(connection.peer_id, address_group(connection.remote_host)):
                 async with trio.open_nursery() as nursery:
                     stream = _flow(raw, nursery, connection)
                     try:

@@ -17,11 +17,14 @@ class HostLimits:
     Attributes:
         connections: Inbound at a time: each costs a socket and about 100 KiB, and 256 stay below every default
             limit of open files.
-        connections_per_address: From one IP address, identity unknown: a branch behind one gateway fits, one
-            stranger cannot take all places.
+        connections_per_address: From one IP address (IPv6: from one /64), identity unknown: a branch behind one
+            gateway fits, one stranger cannot take all places.
         connections_per_peer: From one proven identity: an institution's workers fit.
         streams_per_connection: Opened by the peer at a time, negotiating or served.
         streams_per_protocol: Served at a time: each may hold one window (4 MiB) of unread data.
+        stream_share: Of these, for one address and for one identity, once half of all are taken: an eighth, so that
+            four more addresses find room beside a greedy one. Below half there is room for all, so that many
+            people behind one gateway, or on one machine, are not told apart from one stranger.
         handshake_seconds: From TCP to Yamux, and again from a new stream to its protocol: ten round trips over a
             satellite.
         idle_seconds: A connection without streams is closed: longer than a person needs for the next step is waste.
@@ -32,6 +35,7 @@ class HostLimits:
     connections_per_peer: int = 8
     streams_per_connection: int = 32
     streams_per_protocol: int = 64
+    stream_share: int = 8
     handshake_seconds: float = 10.0
     idle_seconds: float = 60.0
 
@@ -66,3 +70,39 @@ class Places:
             self._inside[key] -= 1
             if not self._inside[key]:
                 del self._inside[key]
+
+
+@final
+class SharedPlaces:
+    """Places for whoever comes while there are many, and for those with less than their share when they get scarce.
+
+    Args:
+        total: Places in all.
+        share: How many one holder may have once half of all are taken.
+    """
+
+    def __init__(self, total: int, share: int) -> None:
+        self._total = total
+        self._share = share
+        self._taken = 0
+        self._held: Counter[str] = Counter()
+
+    @contextmanager
+    def take(self, *holders: str) -> Iterator[None]:
+        """Hold one place, on account of each of the holders, during the `with` block.
+
+        Raises:
+            Overloaded: No place is free, or half are taken and a holder has its share.
+        """
+        scarce = 2 * self._taken >= self._total
+        greedy = any(self._held[holder] >= self._share for holder in holders)
+        if self._taken >= self._total or (scarce and greedy):
+            raise Overloaded(f"expected a free place, found {self._taken} of {self._total} taken")
+        self._taken += 1
+        self._held.update(holders)
+        try:
+            yield
+        finally:
+            self._taken -= 1
+            self._held.subtract(holders)
+            self._held = +self._held

@@ -19,6 +19,12 @@ STATUS_ERROR: Final = 1
 MAX_ERROR_BYTES: Final = 1024
 """Error responses: a code and a sentence; the caller's own limit does not apply to them."""
 
+IDLE_SECONDS: Final = 300.0
+"""For all waits of one stream together: a client thinks before it dials, not while it holds a place."""
+
+PACE_SECONDS: Final = 1.0
+"""Given back for each answer: who fetches a terabyte in pieces over a satellite waits less than this for each."""
+
 _CODE: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 Handle = Callable[[bytes, str], Awaitable[bytes]]
@@ -61,15 +67,18 @@ async def answer(stream: FlowStream, handle: Handle, *, max_request_bytes: int, 
             `DdtpError` is sent to the peer as its code and its public reason. Any other exception is sent as
             `internal`, without its text, and raised again.
         max_request_bytes: More than this is refused unread, and ends the stream.
-        timeout_seconds: For the next request to arrive, and for a response to be taken.
+        timeout_seconds: For the next request to arrive, and for a response to be taken. All waits for requests
+            together may take `IDLE_SECONDS`, and `PACE_SECONDS` more for each request that was answered.
 
     Raises:
         PeerStalled: The peer was silent or did not take the response.
         PeerVanished: The stream broke.
         ProtocolViolation: The request is malformed or too long.
     """
+    idle_seconds = IDLE_SECONDS
     while True:
-        with _peer_errors("a request", timeout_seconds):
+        asked_at = trio.current_time()
+        with _peer_errors("a request", min(timeout_seconds, idle_seconds)):
             try:
                 request = await _receive_frame(stream, max_request_bytes)
             except ProtocolViolation as err:
@@ -77,6 +86,7 @@ async def answer(stream: FlowStream, handle: Handle, *, max_request_bytes: int, 
                 raise
         if request is None:
             return
+        idle_seconds = min(IDLE_SECONDS, max(0.0, idle_seconds - (trio.current_time() - asked_at)) + PACE_SECONDS)
         try:
             response = _frame(bytes([STATUS_OK]) + await handle(request, stream.remote_peer_id))
         except DdtpError as err:

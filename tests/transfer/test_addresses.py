@@ -3,7 +3,7 @@
 import pytest
 
 from ddtp.errors import ConfigInvalid, UsageError
-from ddtp.transfer.addresses import ListenAddress, PeerAddress, format_address
+from ddtp.transfer.addresses import ListenAddress, PeerAddress, address_group, format_address
 
 PEER = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"
 
@@ -51,3 +51,12 @@ def test_addresses_are_written_by_their_kind():
     """IPv4 and IPv6 are told apart."""
     assert format_address("192.0.2.7", 1) == "/ip4/192.0.2.7/tcp/1"
     assert format_address("::1", 2) == "/ip6/::1/tcp/2"
+
+
+def test_addresses_of_one_customer_count_as_one():
+    """In IPv6 a customer has a network of 64 bits at least; in IPv4 an address is what there is."""
+    assert address_group("2001:db8:1:2:3:4:5:6") == address_group("2001:db8:1:2::1") == "2001:db8:1:2::/64"
+    assert address_group("2001:db8:1:3::1") != address_group("2001:db8:1:2::1")
+    assert address_group("fe80::1%eth0") == "fe80::/64"
+    assert address_group("192.0.2.7") == address_group("::ffff:192.0.2.7") == "192.0.2.7"
+    assert address_group("192.0.2.8") != address_group("192.0.2.7")

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,8 @@ import trio
 import trio.testing
 
 from ddtp.errors import AlreadyRunning, ConfigInvalid, PeerUnreachable, UsageError
-from ddtp.transfer.host import open_host, peer_id_of
+from ddtp.transfer.host import MAX_ADDRESSES, open_host, peer_id_of
+from ddtp.transfer.libp2p import Identity, RawYamux, secure
 from ddtp.transfer.limits import HostLimits
 from ddtp.transfer.records import WINDOW_BYTES
 
@@ -37,20 +38,20 @@ async def ask_who(client, addresses):
         return (await read_all(stream)).decode()
 
 
-async def answers(client, server, protocol=PROTOCOL):
+async def answers(client, addresses, protocol=PROTOCOL):
     """Whether the server sends something; a refused newcomer may learn it in either of two ways."""
     try:
-        stream = await client.dial(server.addresses, protocol, timeout_seconds=5)
+        stream = await client.dial(addresses, protocol, timeout_seconds=5)
         async with stream:
             return bool(await stream.receive_some())
     except (PeerUnreachable, trio.BrokenResourceError):
         return False
 
 
-async def eventually_answers(client, server):
+async def eventually_answers(client, addresses):
     """The other side notices a closed connection a moment later; each attempt is a real one, so nothing spins."""
     with trio.fail_after(5):
-        while not await answers(client, server):
+        while not await answers(client, addresses):
             pass
 
 
@@ -192,7 +193,7 @@ async def test_one_peer_cannot_take_all_places():
         for stream in held:
             await stream.aclose()
             await stream.wait_finished()
-        await eventually_answers(greedy, server)
+        await eventually_answers(greedy, server.addresses)
 
 
 async def test_a_busy_protocol_refuses_the_newcomer(hosts):
@@ -203,8 +204,44 @@ async def test_a_busy_protocol_refuses_the_newcomer(hosts):
         server.serve(PROTOCOL, answer_who)
         first = await client.dial(server.addresses, "/ddtp/hold/1", timeout_seconds=5)
         assert await first.receive_some() == b"held"
-        assert not await answers(client, server, "/ddtp/hold/1")
+        assert not await answers(client, server.addresses, "/ddtp/hold/1")
         assert await ask_who(client, server.addresses) == client.peer_id
+
+
+async def test_one_peer_cannot_take_a_protocol_away():
+    """With half of the places taken, who holds its share is refused until there is room; another one is served."""
+    limits = HostLimits(streams_per_protocol=4, stream_share=1)
+    other_place = "127.0.0.2"  # all of 127/8 is this machine, so two addresses can be played
+    async with (
+        open_host(network_key=os.urandom(32), listen=["/ip4/0.0.0.0/tcp/0"], limits=limits) as server,
+        dialler() as greedy,
+    ):
+        server.serve(PROTOCOL, hold)
+        port = server.addresses[0].split("/")[4]
+        here = [f"/ip4/127.0.0.1/tcp/{port}/p2p/{server.peer_id}"]
+        held = [await greedy.dial(here, PROTOCOL, timeout_seconds=5) for _ in range(2)]
+        assert [await stream.receive_some() for stream in held] == [b"held"] * 2
+        async with dialler() as accomplice:
+            assert not await answers(accomplice, here)
+        assert await answers_from(other_place, int(port), server.peer_id)
+        await held[0].aclose()
+        await held[0].wait_finished()
+        await eventually_answers(greedy, here)
+
+
+async def answers_from(place, port, peer_id):
+    """Whether a stranger with an address of its own is served."""
+    raw_socket = trio.socket.socket()
+    await raw_socket.bind((place, 0))
+    await raw_socket.connect(("127.0.0.1", port))
+    async with trio.SocketStream(raw_socket) as socket, trio.open_nursery() as nursery:
+        connection = await secure(socket, Identity(os.urandom(32)), expected_peer_id=peer_id)
+        nursery.start_soon(connection.run)
+        with trio.fail_after(5):
+            raw = await connection.open_stream(PROTOCOL)
+            served = b"held" in await raw.read(100)
+        nursery.cancel_scope.cancel()
+    return served
 
 
 @pytest.mark.slow
@@ -215,11 +252,40 @@ async def test_a_stranger_who_says_nothing_loses_the_place():
         server.serve(PROTOCOL, answer_who)
         stranger = await trio.open_tcp_stream("127.0.0.1", int(server.addresses[0].split("/")[4]))
         async with stranger:
-            assert not await answers(client, server)
+            assert not await answers(client, server.addresses)
             with trio.fail_after(5):
                 assert b"multistream" in await stranger.receive_some()
                 assert await stranger.receive_some() == b""
-        await eventually_answers(client, server)
+        await eventually_answers(client, server.addresses)
+
+
+@pytest.mark.slow
+async def test_a_stream_that_does_not_choose_its_protocol_is_reset():
+    """The time from a new stream to its protocol is bounded, and the connection goes on."""
+    limits = HostLimits(handshake_seconds=0.2)
+    async with open_host(network_key=os.urandom(32), listen=[LOOPBACK], limits=limits) as server:
+        server.serve(PROTOCOL, answer_who)
+        async with await trio.open_tcp_stream("127.0.0.1", int(server.addresses[0].split("/")[4])) as socket:
+            connection = await secure(socket, Identity(os.urandom(32)), expected_peer_id=server.peer_id)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(connection.run)
+                await connection._muxer.event_started.wait()
+                raw = RawYamux(await connection._muxer.open_stream())
+                with trio.fail_after(5), suppress(trio.BrokenResourceError):
+                    while await raw.read(100):  # its greeting, then the end
+                        pass
+                await connection.open_stream(PROTOCOL)
+                nursery.cancel_scope.cancel()
+
+
+async def test_a_card_does_not_make_us_a_scanner(hosts):
+    """Of many addresses only the first ones are tried, even if a later one would answer."""
+    server, client = hosts
+    server.serve(PROTOCOL, answer_who)
+    wrong = ["/dns/"] * (MAX_ADDRESSES - 1)
+    assert await ask_who(client, [*wrong, *server.addresses]) == client.peer_id
+    with pytest.raises(PeerUnreachable):
+        await client.dial(["/dns/", *wrong, *server.addresses], PROTOCOL, timeout_seconds=5)
 
 
 @pytest.mark.slow

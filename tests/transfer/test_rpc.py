@@ -1,10 +1,12 @@
 """Requests and responses over flow streams in memory."""
 
+from contextlib import suppress
+
 import pytest
 import trio
 
 from ddtp.errors import ConsentInvalid, PeerRefused, PeerStalled, PeerVanished, ProtocolViolation
-from ddtp.transfer.rpc import answer, call
+from ddtp.transfer.rpc import IDLE_SECONDS, answer, call
 
 
 async def _echo(request: bytes, peer_id: str) -> bytes:
@@ -165,3 +167,31 @@ async def test_a_refusal_arrives_although_the_stream_ends_with_it(hosts):
             await _call(stream, bytes(101))
         assert refused.value.reason_code == "protocol-violation"
         await stream.aclose()
+
+
+async def test_a_place_is_not_held_by_asking_now_and_then(make_flow_pair, autojump_clock):
+    """Each question comes in time, and still the stream ends when its waits have added up."""
+    client, server = make_flow_pair()
+    began = trio.current_time()
+
+    async def ask():
+        with suppress(PeerVanished):
+            while True:
+                await _call(client)
+                await trio.sleep(4)
+
+    async with trio.open_nursery() as inner:
+        inner.start_soon(ask)
+        with trio.fail_after(10 * IDLE_SECONDS), pytest.raises(PeerStalled):
+            await _serve(server)
+        server.abort()
+    assert trio.current_time() - began < 2 * IDLE_SECONDS
+
+
+async def test_a_client_that_keeps_asking_keeps_its_stream(make_flow_pair, nursery, autojump_clock):
+    """Fetching something large in pieces may take as long as it takes."""
+    client, server = make_flow_pair()
+    nursery.start_soon(_serve, server)
+    for _ in range(int(3 * IDLE_SECONDS)):
+        assert await _call(client) == b"left:hi"
+        await trio.sleep(0.99)
