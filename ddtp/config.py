@@ -11,9 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import base58
 import platformdirs
 
-from ddtp.errors import ConfigInvalid
+from ddtp.chain.admission import AdmissionPolicy
+from ddtp.errors import ConfigInvalid, DecodeError
+from ddtp.identity.did import public_key_of
 from ddtp.identity.document import Role
 from ddtp.identity.language import Language
 
@@ -31,6 +34,9 @@ DEFAULT_MAX_PACKAGE_BYTES = 1 << 40
 """1 TiB: beyond the largest archive of one person; the disk is the real limit and is asked first."""
 DEFAULT_MAX_INCOMING_BYTES = 1 << 41
 """2 TiB of unfinished transfers."""
+
+PEER_ID_PREFIX = bytes.fromhex("002408011220")
+"""Of a network identity: what spec/14 s.1 puts before the 32 bytes of an Ed25519 key."""
 
 Table = Mapping[str, object]
 
@@ -80,6 +86,9 @@ class Config:
         roles: What `ddtp serve` does.
         drain_seconds: How long a stopping daemon lets transfers in flight go on.
         ledger_origin: Name of this home's own log.
+        admission: Rules of this home's own log; they are published on it, and enforced.
+        ledger_writers: Network identities that append to it without a bound on their number.
+        ledger_closed: Nobody else appends to it over the network.
         ledger: Card of the ledger operator to anchor on; None uses the own log.
         receiver: Settings of the receiving role.
         verifier_policy: Trust policy of the verifying role.
@@ -96,6 +105,9 @@ class Config:
     roles: frozenset[Role] = frozenset()
     drain_seconds: int = DEFAULT_DRAIN_SECONDS
     ledger_origin: str | None = None
+    admission: AdmissionPolicy = field(default_factory=AdmissionPolicy)
+    ledger_writers: frozenset[str] = frozenset()
+    ledger_closed: bool = False
     ledger: Path | None = None
     receiver: ReceiverSettings | None = None
     verifier_policy: Path | None = None
@@ -144,6 +156,13 @@ class _Reader:
         if type(value) is not int or value < 0:
             raise ConfigInvalid(f"expected a whole number of at least 0 for {self.where}{key}")
         return value
+
+    def flag(self, key: str) -> bool:
+        """Return true or false, which is the default."""
+        value = self._take(key)
+        if value is not None and not isinstance(value, bool):
+            raise ConfigInvalid(f"expected true or false for {self.where}{key}, found {type(value).__name__}")
+        return bool(value)
 
     def texts(self, key: str, *, default: tuple[str, ...] = ()) -> tuple[str, ...]:
         """Return a list of texts, or the default."""
@@ -238,6 +257,9 @@ def _config(reader: _Reader, home: Path | None, chosen: Path, environment: Mappi
         roles=_roles(serve.texts("roles")),
         drain_seconds=serve.number("drain_seconds", default=DEFAULT_DRAIN_SECONDS),
         ledger_origin=ledger.text("origin"),
+        admission=_admission(ledger.texts("attestors")),
+        ledger_writers=_peer_ids(ledger.texts("writers")),
+        ledger_closed=ledger.flag("closed"),
         ledger=ledger.path("card"),
         receiver=_receiver(reader.section("receiver"), place),
         verifier_policy=_single_path(reader.section("verifier"), "policy"),
@@ -261,6 +283,25 @@ def _roles(names: tuple[str, ...]) -> frozenset[Role]:
     if unknown:
         raise ConfigInvalid(f"expected roles among {', '.join(known)}, found {unknown[0]!r}")
     return frozenset(known[name] for name in names)
+
+
+def _admission(attestors: tuple[str, ...]) -> AdmissionPolicy:
+    try:
+        keys = tuple(public_key_of(did) for did in attestors)
+        return AdmissionPolicy(attestors=keys or None)
+    except DecodeError as err:
+        raise ConfigInvalid(f"expected DIDs of institutions in ledger.attestors: {err.message}") from err
+
+
+def _peer_ids(texts: tuple[str, ...]) -> frozenset[str]:
+    for text in texts:
+        try:
+            raw = base58.b58decode(text)
+        except ValueError:
+            raw = b""
+        if len(raw) != len(PEER_ID_PREFIX) + 32 or not raw.startswith(PEER_ID_PREFIX):
+            raise ConfigInvalid(f"expected peer ids in ledger.writers, found {text[:64]!r}")
+    return frozenset(texts)
 
 
 def _institution(section: _Reader | None) -> Institution | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ddtp.chain.admission import AdmissionPolicy
 from ddtp.config import (
     CONFIG_FILE,
     DEFAULT_DRAIN_SECONDS,
@@ -21,6 +22,7 @@ from ddtp.config import (
 from ddtp.errors import ConfigInvalid
 from ddtp.identity.document import Role
 from ddtp.identity.language import Language
+from tests.ledgers import make_key
 
 EVERYTHING = """
 home = "keys"
@@ -44,6 +46,9 @@ drain_seconds = 5
 [ledger]
 origin = "bank-b.example/2026"
 card = "operator.ddtp-card"
+attestors = ["did:key:zEPJc3YDUb5Kd5hmukvSG1F5GG2DE9yGSbZJkTcftp8zMyKao"]
+writers = ["12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"]
+closed = true
 
 [receiver]
 policy = "policy.toml"
@@ -87,6 +92,9 @@ def test_every_setting_is_read(file: Path) -> None:
         roles=frozenset(Role),
         drain_seconds=5,
         ledger_origin="bank-b.example/2026",
+        admission=AdmissionPolicy(attestors=(make_key("issuer").public_key,)),
+        ledger_writers=frozenset({"12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"}),
+        ledger_closed=True,
         ledger=here / "operator.ddtp-card",
         receiver=ReceiverSettings(
             policy=here / "policy.toml",
@@ -233,3 +241,20 @@ def test_a_directory_is_no_settings_file(tmp_path: Path) -> None:
     """What cannot be read is told with its name."""
     with pytest.raises(ConfigInvalid, match=str(tmp_path)):
         load_config(file=tmp_path, environment={})
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'attestors = ["did:key:zabc"]',
+        'attestors = "all"',
+        'writers = ["12D3KooW"]',
+        'writers = ["0OIl"]',
+        'writers = ["QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N"]',
+        "closed = 1",
+    ],
+)
+def test_who_appends_must_be_told_right(file: Path, line: str) -> None:
+    """A writer or attestor that is misspelt must not silently be nobody."""
+    with pytest.raises(ConfigInvalid, match=r"ledger\."):
+        load(file, f"[ledger]\n{line}")

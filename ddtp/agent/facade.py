@@ -275,7 +275,11 @@ def own_ledger(config: Config, seed: Seed, *, clock: Callable[[], int]) -> Abstr
     if config.ledger_origin is None:
         raise ConfigInvalid("expected a ledger in the settings, found none", hint="set [ledger] card or origin")
     return open_sqlite_ledger(
-        make_directory(config.home) / LEDGER_FILE, origin=config.ledger_origin, signer=seed.log_key(), clock=clock
+        make_directory(config.home) / LEDGER_FILE,
+        origin=config.ledger_origin,
+        signer=seed.log_key(),
+        clock=clock,
+        policy=config.admission,
     )
 
 

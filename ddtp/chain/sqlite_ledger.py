@@ -4,6 +4,7 @@ Callers that append at the same time share one transaction. A checkpoint is sign
 log has moved, never over a state that is not durable.
 """
 
+import shutil
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -41,6 +42,9 @@ REFRESH_SECONDS: Final = 10
 CACHED_TILES: Final = 128
 """Full tiles kept in memory, about 35 KiB each: the tiles above a million entries, and the newest below."""
 
+MIN_FREE_BYTES: Final = 512 << 20
+"""Left on the disk when appending stops: room for keys, records and checkpoints, since nobody may prune a log."""
+
 INLINE_ENTRIES: Final = 16
 """Batches up to this are checked at once; longer ones in a thread, since a statement takes half a millisecond."""
 
@@ -60,8 +64,12 @@ class SqliteLedger:
         signer: Signer,
         clock: Callable[[], int],
         policy: AdmissionPolicy,
+        folder: Path,
+        min_free_bytes: int,
     ) -> None:
         self.origin = origin
+        self._folder = folder
+        self._min_free_bytes = min_free_bytes
         self._database = database
         self._state = state
         self._signer = signer
@@ -80,6 +88,7 @@ class SqliteLedger:
 
     async def append(self, entries: Sequence[bytes]) -> tuple[int, ...]:
         """Append encoded entries, all or none; durable when it returns."""
+        self._check_room()
         if len(entries) <= INLINE_ENTRIES:
             parsed = self._admit(entries)
         else:
@@ -223,6 +232,14 @@ class SqliteLedger:
         while len(self._tiles) > CACHED_TILES:
             self._tiles.popitem(last=False)
 
+    def _check_room(self) -> None:
+        try:
+            free = shutil.disk_usage(self._folder).free
+        except OSError as err:
+            raise StorageFailed(f"cannot ask the disk of the log for its room: {err.strerror}") from err
+        if free < self._min_free_bytes:
+            raise DiskFull(f"expected {self._min_free_bytes} free bytes beside the log, found {free}")
+
     def _check_alone(self) -> None:
         if self._displaced:
             raise AlreadyRunning(f"another process wrote to the log {self.origin!r}", hint="stop one of the two")
@@ -236,6 +253,7 @@ async def open_sqlite_ledger(
     signer: Signer,
     clock: Callable[[], int],
     policy: AdmissionPolicy | None = None,
+    min_free_bytes: int = MIN_FREE_BYTES,
     connection_factory: type[Connection] = Connection,
 ) -> AsyncIterator[SqliteLedger]:
     """Open a log, creating it if the file does not exist.
@@ -246,6 +264,7 @@ async def open_sqlite_ledger(
         signer: Key that signs checkpoints.
         clock: Returns the time in seconds.
         policy: Which entries it accepts; None accepts all kinds from anybody.
+        min_free_bytes: With less on the disk, appending is refused.
         connection_factory: A subclass that injects faults.
 
     Raises:
@@ -261,5 +280,12 @@ async def open_sqlite_ledger(
             lambda transaction: log_store.load(transaction, origin=origin, public_key=signer.public_key)
         )
         yield SqliteLedger(
-            database, state, origin=origin, signer=signer, clock=clock, policy=policy or AdmissionPolicy()
+            database,
+            state,
+            origin=origin,
+            signer=signer,
+            clock=clock,
+            policy=policy or AdmissionPolicy(),
+            folder=path.parent,
+            min_free_bytes=min_free_bytes,
         )

@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import final
 
@@ -34,9 +35,10 @@ from ddtp.agent.receiving import receive
 from ddtp.agent.reception import Claim, Reception
 from ddtp.agent.requesting import MAX_TEMPLATE_NAME_CHARACTERS, make_request, template_names
 from ddtp.agent.tidying import anchor_receipts, clean_up, give_up_idle
-from ddtp.chain.admission import AdmissionPolicy, policy_entry
+from ddtp.chain.admission import policy_entry
 from ddtp.chain.ledger import Ledger
 from ddtp.chain.ledger_service import MAX_REQUEST_BYTES, LedgerService
+from ddtp.chain.statement import Entry, EntryKind
 from ddtp.chain.witness import AttestRequest, attest
 from ddtp.config import CARD_FILE, Config
 from ddtp.crypto import _backend
@@ -47,6 +49,7 @@ from ddtp.store.durable import write_file
 from ddtp.store.keystore import load_identity, locked
 from ddtp.store.records import TransferRow
 from ddtp.transfer import rpc
+from ddtp.transfer.addresses import multiaddr_group
 from ddtp.transfer.stream import FlowStream
 
 CARD_VALID_SECONDS = 400 * 86400
@@ -128,15 +131,28 @@ class Service:
         self._serve(protocol, handler)
 
     async def log_policy(self) -> None:
-        """Make the admission policy the first entry of an empty log, so that readers know who may append what."""
-        if self._ledger is not None and (await self._ledger.head()).body.size == 0:
-            entry = policy_entry(AdmissionPolicy(), now=self._context.clock())
-            await self._ledger.append([entry.encode()])
+        """Put the admission policy on the own log unless it is there, so that readers know who may append what."""
+        if self._ledger is None:
+            return
+        entry = policy_entry(self._config.admission, now=self._context.clock())
+        for position in await self._ledger.lookup(entry.digest):
+            (found,) = await self._ledger.entries(position, position + 1)
+            if Entry.parse(found).kind is EntryKind.POLICY:
+                return
+        await self._ledger.append([entry.encode()])
 
     def _register_ledger(self) -> None:
         if self._ledger is None:
             raise ConfigInvalid("expected [ledger] origin for the role ledger, found none")
-        self._serve_questions(LEDGER_PROTOCOL, LedgerService(self._ledger).handle, max_bytes=MAX_REQUEST_BYTES)
+        # our own commands talk to our service under the same identity
+        writers = self._config.ledger_writers | {self._context.peer_id}
+        service = LedgerService(self._ledger, writers=writers, closed=self._config.ledger_closed)
+
+        async def handler(stream: FlowStream) -> None:
+            handle = partial(service.handle, address=multiaddr_group(stream.remote_address))
+            await rpc.answer(stream, handle, max_request_bytes=MAX_REQUEST_BYTES, timeout_seconds=QUESTION_SECONDS)
+
+        self._serve(LEDGER_PROTOCOL, handler)
 
     def _register_verifier(self) -> None:
         path = self._config.verifier_policy

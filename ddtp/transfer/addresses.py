@@ -80,6 +80,11 @@ def address_group(host: str) -> str:
     return str(ip_network((address, IPV6_SITE_BITS), strict=False))
 
 
+def multiaddr_group(multiaddr: str) -> str:
+    """Return what the numeric address in a multiaddr of `format_address` is counted by."""
+    return address_group(multiaddr.split("/")[2])
+
+
 def _host_and_port(parts: list[str]) -> tuple[str | None, int | None]:
     _, kind, host, transport, port_text = parts[:5]
     if kind not in _HOST_KINDS or transport != "tcp" or not host or not host.isascii():

@@ -1,14 +1,17 @@
 """A ledger that answers the network."""
 
 import pytest
+import trio
+from trio.testing import MockClock
 
+from ddtp.chain.allowance import ADDRESS_RATE, PEER_RATE
 from ddtp.chain.ledger import PAGE_ENTRIES
 from ddtp.chain.ledger_messages import Growth, Head, Page, Positions, Question, Span
 from ddtp.chain.ledger_service import LedgerService
 from ddtp.chain.memory_ledger import MemoryLedger
 from ddtp.chain.proof import LedgerProof
 from ddtp.chain.statement import Entry, EntryKind
-from ddtp.errors import DecodeError, NotFound, PolicyRefused
+from ddtp.errors import DecodeError, NotFound, Overloaded, PolicyRefused
 from tests.ledgers import Clock, make_entry, make_key
 
 LOG = make_key("log")
@@ -61,11 +64,50 @@ async def test_peer_cannot_speak_for_the_operator(ledger: MemoryLedger) -> None:
 
 async def test_only_listed_writers_append(ledger: MemoryLedger) -> None:
     """A closed log can be read by all and written by its members."""
-    service = LedgerService(ledger, writers={"member"})
+    service = LedgerService(ledger, writers={"member"}, closed=True)
     with pytest.raises(PolicyRefused):
         await ask(service, Question(append=(make_entry(1),)), "stranger")
     await ask(service, Question(append=(make_entry(1),)), "member")
     await ask(service, Question(head=True), "stranger")
+
+
+async def test_a_stranger_cannot_fill_the_disk(ledger: MemoryLedger) -> None:
+    """After its allowance a peer is refused, others and known writers go on, and everybody still reads."""
+    service = LedgerService(ledger, writers={"issuer"})
+    batch = Question(append=tuple(make_entry(number) for number in range(256)))
+    for _ in range(PEER_RATE.burst // 256):
+        await ask(service, batch, "stranger")
+    with pytest.raises(Overloaded):
+        await ask(service, Question(append=(make_entry(1),)), "stranger")
+    await ask(service, Question(head=True), "stranger")
+    await ask(service, batch, "another")
+    for _ in range(PEER_RATE.burst // 256 + 1):
+        await ask(service, batch, "issuer")
+
+
+async def test_new_identities_do_not_help(ledger: MemoryLedger) -> None:
+    """The address counts as well, and another address has an allowance of its own."""
+    service = LedgerService(ledger)
+    batch = Question(append=tuple(make_entry(number) for number in range(256))).encode()
+    for number in range(ADDRESS_RATE.burst // 256):
+        await service.handle(batch, f"peer {number}", address="192.0.2.7")
+    with pytest.raises(Overloaded):
+        await service.handle(batch, "fresh", address="192.0.2.7")
+    await service.handle(batch, "fresh", address="192.0.2.8")
+
+
+async def test_an_allowance_comes_back(ledger: MemoryLedger, autojump_clock: MockClock) -> None:
+    """What flows in is what may be appended, and no more than the burst gathers."""
+    service = LedgerService(ledger)
+    batch = Question(append=tuple(make_entry(number) for number in range(256)))
+    for pause in (0.0, 1e9):
+        await trio.sleep(pause)
+        for _ in range(PEER_RATE.burst // 256):
+            await ask(service, batch)
+        with pytest.raises(Overloaded):
+            await ask(service, batch)
+    await trio.sleep(256 / PEER_RATE.per_second)
+    await ask(service, batch)
 
 
 @pytest.mark.parametrize("request_bytes", [b"", b"\xa0", b"\x00", bytes(100)])

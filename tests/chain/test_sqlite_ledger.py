@@ -195,6 +195,20 @@ async def test_failure_while_resolving_doubt_keeps_the_doubt(path: Path) -> None
 
 
 @pytest.mark.slow
+async def test_a_log_leaves_room_on_its_disk(path: Path) -> None:
+    """Below the floor nothing is appended, while the log still answers and signs."""
+    async with opened(path) as ledger:
+        await ledger.append(some(0, 3))
+    clock = Clock()
+    async with open_sqlite_ledger(path, origin=ORIGIN, signer=LOG, clock=clock, min_free_bytes=1 << 62) as ledger:
+        with pytest.raises(DiskFull):
+            await ledger.append(some(3, 4))
+        clock.now += 100
+        head = await ledger.head()
+        assert (head.body.size, head.body.time) == (3, clock.now)
+        await ledger.prove(2)
+
+
 async def test_full_disk_is_told_and_passes(path: Path) -> None:
     """Without room nothing is appended but everything can be read; with room again the ledger goes on."""
     clock = Clock()

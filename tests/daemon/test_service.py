@@ -8,15 +8,29 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from ddtp.agent.anchoring import remote_ledger
+from ddtp.chain.admission import AdmissionPolicy, policy_entry
+from ddtp.chain.allowance import PEER_RATE
+from ddtp.chain.statement import coarse
 from ddtp.config import Config, Institution
 from ddtp.daemon.service import TIDY_SECONDS, serve
-from ddtp.errors import AlreadyRunning, ConfigInvalid, DdtpError, IdentityMissing, NotFound, PeerVanished, StoreDamaged
+from ddtp.errors import (
+    AlreadyRunning,
+    ConfigInvalid,
+    DdtpError,
+    IdentityMissing,
+    NotFound,
+    PeerRefused,
+    PeerVanished,
+    StoreDamaged,
+)
 from ddtp.identity.document import Card, Role
 from ddtp.protocol.envelope import Signed
 from ddtp.store.keystore import locked
 from ddtp.store.records import DATABASE_FILE
 from tests.attacks.quiet import Leaving, Way, leaving_holder, until
 from tests.daemons import free_port
+from tests.ledgers import make_entry, make_key
 from tests.town import FILES, ORIGIN, USE_SECONDS, Town, make_home, names, open_house, open_town
 
 
@@ -139,6 +153,54 @@ async def test_a_log_begins_with_its_policy(town: Town) -> None:
         await town.close("ledger")
         await town.open("ledger", config)
     assert size == 1
+
+
+async def test_a_log_keeps_the_policy_that_it_publishes(town: Town) -> None:
+    """What the settings say is on the log, from its day on, and is what the log enforces."""
+    person = await town.person()
+    await town.issue(person)
+    admission = AdmissionPolicy(attestors=(make_key("somebody").public_key,))
+    config = replace(town.ledger.config, admission=admission)
+    await town.close("ledger")
+    house = await town.open("ledger", config)
+    ledger = house.agent.context.own_ledger
+    assert ledger is not None
+    size = (await ledger.head()).body.size
+    assert (await ledger.entries(size - 1, size)) == (policy_entry(admission, now=town.clock()).encode(),)
+    with pytest.raises(DdtpError, match="attestors"):
+        await town.issue(person)
+
+
+async def test_a_log_bounds_what_strangers_append(town: Town) -> None:
+    """Over the network a peer has an allowance; a writer of the settings, and the own home, have none."""
+    person, writer = await town.person("stranger"), await town.person("writer")
+    config = replace(town.ledger.config, ledger_writers=frozenset({writer.context.peer_id}))
+    await town.close("ledger")
+    house = await town.open("ledger", config)
+    batch = [make_entry(number, hour=coarse(town.clock())) for number in range(256)]
+    for agent, refused in ((person, True), (writer, False), (house.agent, False)):
+        async with remote_ledger(agent.context, house.card.body.logs[0]) as log:
+            for _ in range(PEER_RATE.burst // 256):
+                await log.append(batch)
+            if not refused:
+                await log.append(batch)
+                continue
+            with pytest.raises(PeerRefused) as caught:
+                await log.append(batch)
+            assert caught.value.reason_code == "overloaded"
+
+
+async def test_a_closed_log_is_written_by_its_writers(town: Town) -> None:
+    """Everybody reads it."""
+    config = replace(town.ledger.config, ledger_closed=True)
+    await town.close("ledger")
+    house = await town.open("ledger", config)
+    person = await town.person()
+    async with remote_ledger(person.context, house.card.body.logs[0]) as log:
+        assert (await log.head()).body.size == 1
+        with pytest.raises(PeerRefused) as caught:
+            await log.append([make_entry(1, hour=coarse(town.clock()))])
+        assert caught.value.reason_code == "policy-refused"
 
 
 async def test_a_stopping_service_takes_no_new_work(town: Town) -> None:

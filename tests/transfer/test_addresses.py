@@ -3,7 +3,7 @@
 import pytest
 
 from ddtp.errors import ConfigInvalid, UsageError
-from ddtp.transfer.addresses import ListenAddress, PeerAddress, address_group, format_address
+from ddtp.transfer.addresses import ListenAddress, PeerAddress, address_group, format_address, multiaddr_group
 
 PEER = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"
 
@@ -59,4 +59,5 @@ def test_addresses_of_one_customer_count_as_one():
     assert address_group("2001:db8:1:3::1") != address_group("2001:db8:1:2::1")
     assert address_group("fe80::1%eth0") == "fe80::/64"
     assert address_group("192.0.2.7") == address_group("::ffff:192.0.2.7") == "192.0.2.7"
+    assert multiaddr_group(format_address("2001:db8::1", 7)) == "2001:db8::/64"
     assert address_group("192.0.2.8") != address_group("192.0.2.7")
