@@ -29,6 +29,7 @@ from ddtp.errors import (
     PolicyRefused,
     ProtocolViolation,
     SignatureInvalid,
+    StoreDamaged,
     VerificationFailed,
 )
 from ddtp.identity import did as dids
@@ -177,9 +178,12 @@ class Receiver:
         assert self._blob is not None, "a finish follows chunks"
         assert self._offer is not None, "chunks follow an offer"
         count, root = await trio.to_thread.run_sync(self._blob.finish)
-        if (finish.chunk_count, finish.ciphertext_root) != (count, root):
-            raise ContentMismatch("expected the root over the chunks that arrived, found another one")
         stored = (await self._context.records.receipts(finish.transfer_id)).get(Stage.CIPHER.value)
+        if (finish.chunk_count, finish.ciphertext_root) != (count, root):
+            if stored is None:
+                # nobody can tell which chunk differs, so the next attempt has to bring all of them
+                await trio.to_thread.run_sync(self._blob.restart)
+            raise ContentMismatch("expected the root over the chunks that arrived, found another one")
         if stored is None:
             receipt = envelope.sign(
                 cipher_receipt(
@@ -195,6 +199,8 @@ class Receiver:
             await self._context.records.set_state(finish.transfer_id, TransferState.RECEIVED, now=self._context.clock())
         self._cipher = envelope.verify(Receipt, stored.envelope)
         if self._cipher.body.ciphertext_root != root:
+            # what we signed for is lost already; these are not worth keeping
+            await trio.to_thread.run_sync(self._blob.restart)
             raise ContentMismatch("expected the chunks that were signed for before, found others")
         return ReceiptMessage(stage=Stage.CIPHER, receipt=stored.envelope)
 
@@ -309,7 +315,12 @@ class Receiver:
             cipher = ChunkCipher.open_with(content_key, self._offer.seal, context=context)
         inbox = inbox_folder(self._shared.settings, row.transfer_id)
         unsealer = Unsealer(self._blob, self._offer.seal, cipher, quarantine=inbox.with_name(f".{inbox.name}.part"))
-        return await trio.to_thread.run_sync(unsealer.release, verified, inbox)
+        try:
+            return await trio.to_thread.run_sync(unsealer.release, verified, inbox)
+        except StoreDamaged:
+            # our disk lost what we had acknowledged, and would refuse every attempt; the holder sends it again
+            await trio.to_thread.run_sync(self._blob.restart)
+            raise
 
 
 def _kept(offer: Offer) -> bytes:

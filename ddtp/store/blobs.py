@@ -189,6 +189,20 @@ class SealedBlob:
             if descriptor >= 0:
                 os.close(descriptor)
 
+    def restart(self) -> None:
+        """Forget all chunks, but keep their room, and close; who opens the blob again starts with the first chunk.
+
+        Raises:
+            StorageFailed: The disk refuses.
+        """
+        try:
+            with storage_errors(self._journal_path):
+                os.ftruncate(self._journal, 0)
+                os.fsync(self._journal)
+                # No chunk is durable any more; a crash before this line leaves the chunks as they were.
+        finally:
+            self.close()
+
     def discard(self) -> None:
         """Close and delete the blob.
 

@@ -8,7 +8,8 @@ import pytest
 from ddtp.agent import reception
 from ddtp.agent.tidying import IDLE_SECONDS, clean_up, give_up_idle
 from ddtp.config import ReceiverSettings
-from ddtp.errors import PeerRefused, PeerVanished
+from ddtp.errors import PeerAborted, PeerRefused, PeerVanished
+from ddtp.store import blobs as blobs_module
 from ddtp.store.records import TransferRow, TransferState
 from tests.attacks.quiet import Leaving, Way, leaving_holder, until
 from tests.town import DAY, REQUEST, USE_SECONDS, Town, names, open_town, write_files
@@ -16,13 +17,13 @@ from tests.town import DAY, REQUEST, USE_SECONDS, Town, names, open_town, write_
 LONG_REQUEST = REQUEST.replace(f"use_seconds = {USE_SECONDS}", f"use_seconds = {60 * DAY}")
 
 
-async def break_off(town: Town) -> TransferRow:
-    """Send a part of a transfer; return it as the holder knows it."""
+async def break_off(town: Town, *, sends: int = 3) -> TransferRow:
+    """Send a part of a transfer, all but the key with 4 writes; return it as the holder knows it."""
     person = await town.person()
     package = await town.issue(person, valid_seconds=90 * DAY)
     prepared = await person.prepare(package.path, card=town.receiver.card)
     with pytest.raises(PeerVanished):
-        await leaving_holder(person, sends=3, leaving=Leaving(Way.GONE)).send(prepared)
+        await leaving_holder(person, sends=sends, leaving=Leaving(Way.GONE)).send(prepared)
     await until(lambda: not town.receiver.service._streams)
     (row,) = await person.transfers()
     return row
@@ -93,6 +94,25 @@ async def test_chunks_that_the_disk_lost_are_asked_for_again(town: Town) -> None
     sealed.write_bytes(bytes(100))
     person = town.held["person"].thing
     assert (await person.resume(row.transfer_id)).verified
+
+
+async def test_damage_that_shows_when_the_key_comes_costs_one_attempt(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunks that were signed for and rotted since are asked for again; the receipt for them stays the same."""
+    monkeypatch.setattr(blobs_module, "SYNC_BYTES", 64 << 10)  # so that an early chunk is not looked at again at once
+    row = await break_off(town, sends=4)
+    (sealed,) = (town.receiver.config.vault / "incoming").glob("*.sealed")
+    sealed.write_bytes(b"\xff" + sealed.read_bytes()[1:])
+    person = town.held["person"].thing
+    with pytest.raises(PeerAborted) as caught:
+        await person.resume(row.transfer_id)
+    assert caught.value.reason_code == "store-damaged"
+    assert names(town.receiver.inbox) == []
+    before = await town.receiver.agent.records.receipts(row.transfer_id)
+    assert (await person.resume(row.transfer_id)).verified
+    after = await town.receiver.agent.records.receipts(row.transfer_id)
+    assert after["cipher"] == before["cipher"]
 
 
 async def test_one_person_cannot_take_the_room_of_all_others(tmp_path: Path) -> None:

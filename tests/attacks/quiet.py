@@ -13,7 +13,7 @@ from ddtp.agent.facade import Agent
 from ddtp.agent.judging import local_judge
 from ddtp.agent.receiving import Receiver
 from ddtp.agent.reception import Reception
-from ddtp.transfer.ports import Deadlines
+from ddtp.transfer.ports import Deadlines, ReceiverPort
 from ddtp.transfer.receiver import receive_transfer
 from ddtp.transfer.stream import FlowStream
 from tests.town import PATIENCE_SECONDS, House
@@ -118,8 +118,8 @@ class _LeavingPort:
         return leave
 
 
-def make_receiver_leave(house: House, moment: str, *, leaving: Leaving, after: bool = False) -> Reception:
-    """Make an institution leave at one moment of every exchange, until its service is registered again."""
+def serve_port(house: House, wrap: Callable[[Receiver, FlowStream], ReceiverPort]) -> Reception:
+    """Put something around the receiver of every exchange of an institution, until its service is registered again."""
     settings = house.config.receiver
     assert settings is not None
     judge = local_judge(load_policy(settings.policy), house.did)
@@ -127,11 +127,18 @@ def make_receiver_leave(house: House, moment: str, *, leaving: Leaving, after: b
 
     async def receive(stream: FlowStream) -> None:
         receiver = Receiver(reception, trio.CancelScope())
-        port = _LeavingPort(receiver, moment, lambda: leaving.leave(stream), after=after)
         try:
-            await receive_transfer(stream, port, deadlines=Deadlines())
+            await receive_transfer(stream, wrap(receiver, stream), deadlines=Deadlines())
         finally:
             await receiver.aclose()
 
     house.agent.host.serve(TRANSFER_PROTOCOL, receive)
     return reception
+
+
+def make_receiver_leave(house: House, moment: str, *, leaving: Leaving, after: bool = False) -> Reception:
+    """Make an institution leave at one moment of every exchange, until its service is registered again."""
+    return serve_port(
+        house,
+        lambda receiver, stream: _LeavingPort(receiver, moment, lambda: leaving.leave(stream), after=after),
+    )

@@ -84,6 +84,24 @@ async def test_a_verdict_that_got_lost_is_asked_for_again(town: Town) -> None:
     assert sent.receipt.envelope == signed.envelope
 
 
+async def test_a_holder_who_ends_after_the_key_knows_that_it_is_out(town: Town) -> None:
+    """Before the key leaves, it is written down that the receiver may be able to read; no crash can unmake that."""
+    person = await town.person()
+    package = await town.issue(person)
+    prepared = await person.prepare(package.path, card=town.receiver.card)
+    leaving = Leaving(Way.SILENT)
+    make_receiver_leave(town.receiver, "conclude", leaving=leaving)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(person.send, prepared)
+        await leaving.reached.wait()
+        nursery.cancel_scope.cancel()
+    leaving.over.set()
+    (row,) = await person.transfers()
+    assert row.state is TransferState.KEYED
+    town.receiver.service.register()
+    await check_resume(town, person, transfer_id=row.transfer_id)
+
+
 @pytest.mark.parametrize("way", Way)
 @pytest.mark.parametrize("sends", [1, 2, 3, 4], ids=["offer", "chunks", "finish", "key"])
 async def test_a_holder_who_leaves_ends_the_exchange_for_now(time: MockClock, town: Town, sends: int, way: Way) -> None:

@@ -223,6 +223,18 @@ async def test_refusals_keep_their_code() -> None:
         await ledger.prove(7)
 
 
+@pytest.mark.parametrize("span", [(-1, 1), (2, 1), (0, 1 << 63), (1 << 63, 1 << 63)])
+async def test_what_no_log_can_answer_is_not_asked(span: tuple[int, int]) -> None:
+    """Positions rise from 0 and have 63 bits; nobody is asked for others."""
+    peer = Peer(1, 2, 3)
+    ledger = remote(peer, Heads())
+    with pytest.raises(NotFound):
+        await ledger.entries(*span)
+    with pytest.raises(NotFound):
+        await ledger.prove_growth(*span)
+    assert peer.asked == []
+
+
 async def test_long_append_is_sent_in_pages() -> None:
     """More entries than one message holds are appended in order."""
     peer = Peer()
@@ -270,6 +282,19 @@ async def test_late_answer_of_a_fork_is_refused() -> None:
 
     with pytest.raises((LedgerInconsistent, NotFound)):
         await RemoteLedger(ORIGIN, LOG.public_key, call=overtaken, heads=heads).head()
+
+
+async def test_a_head_that_another_accepted_meanwhile_binds_too() -> None:
+    """All that talk to a log in this home share its last head: what one has seen, no other can be talked out of."""
+    heads, peer = Heads(), Peer(1)
+    ledger = remote(peer, heads)
+    for _ in range(2):
+        await ledger.head()
+    newer = await remote(Peer(1, 2, 3), heads).head()
+    await peer.ledger.append([make_entry(2)])
+    with pytest.raises(LedgerInconsistent, match="rolled back"):
+        await ledger.head()
+    assert heads.stored == {ORIGIN: newer.envelope}
 
 
 async def test_break_of_the_connection_comes_out() -> None:

@@ -70,6 +70,36 @@ def test_package_that_nobody_asked_for_is_refused() -> None:
         make_choice(REQUEST, [(manifest_of(package), package.disclose_all()[0])])
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"package_id": bytes(15)},
+        {"root": bytes(31)},
+        {"level": 0},
+        {"predicates": ("",)},
+        {"schema": "two  blanks"},
+        {"predicates": ("older  than 18",)},
+        {"issuer": "did:example:somebody"},
+    ],
+    ids=str,
+)
+def test_package_that_cannot_be_shown_is_refused(changes: dict[str, object]) -> None:
+    """Whatever the screen will show of a package has its bounds, and is an identifier or proper wording."""
+    package = make_choice(REQUEST, STATEMENT).packages[0]
+    with pytest.raises(DecodeError):
+        replace(package, **changes)
+
+
+def test_choice_is_made_within_the_request() -> None:
+    """What would be refused when it is signed is refused before anybody reads it on a screen."""
+    with pytest.raises(ConsentInvalid, match="required purpose"):
+        make_choice(REQUEST, STATEMENT, purposes=[1])
+    with pytest.raises(ConsentInvalid, match="number of uses"):
+        make_choice(REQUEST, STATEMENT, when=replace(REQUEST.when, uses=4))
+    with pytest.raises(ConsentInvalid, match="kept no longer"):
+        make_choice(REQUEST, STATEMENT, keep=replace(REQUEST.keep, seconds=None))
+
+
 def test_package_twice_is_refused() -> None:
     """One package is granted once."""
     with pytest.raises(DecodeError, match="once"):

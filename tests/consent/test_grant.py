@@ -296,6 +296,25 @@ def test_guardian_stands_with_the_proof() -> None:
         replace(GRANT, guardian_proof=b"x")
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"grant_id": bytes(15)}, {"screen_version": 0}, {"how": ""}, {"withdrawal_delay_seconds": 30 * DAY + 1}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_fields_are_within_their_bounds(changes: dict[str, Any]) -> None:
+    """What no grant can be is not even made, let alone read."""
+    with pytest.raises(DecodeError):
+        replace(GRANT, **changes)
+
+
+@pytest.mark.parametrize("name", ["how", "authentication"])
+def test_what_the_person_did_is_proper_wording(name: str) -> None:
+    """The words of a grant are shown to people, and cannot pretend to be a line of their own."""
+    _check(_signed(**{name: "confirmed by hand"}))
+    with pytest.raises(DecodeError, match="spaces"):
+        replace(GRANT, **{name: "confirmed" + " " * 40 + "Receiver: somebody else"})
+
+
 @given(st.integers(0, len(SIGNED_GRANT.envelope) - 1), st.integers(1, 255))
 def test_every_byte_of_a_grant_counts(position: int, difference: int) -> None:
     """No byte of the envelope can be changed without the grant being refused."""

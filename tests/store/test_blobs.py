@@ -57,6 +57,20 @@ def complete(directory: Path) -> None:
     blob.close()
 
 
+def test_a_restarted_blob_keeps_its_room_and_asks_for_all_chunks(tmp_path: Path) -> None:
+    """Other chunks take the place of those that were forgotten."""
+    blob = opened(tmp_path)
+    fill(blob, 0)
+    blob.finish()
+    blob.restart()
+    blob.close()
+    assert blob.path.stat().st_size == sealed_bytes(HEADER)
+    again = opened(tmp_path)
+    assert again.durable_chunks == 0
+    again.close()
+    complete(tmp_path)
+
+
 def test_chunks_come_back_as_they_were_written(tmp_path: Path) -> None:
     """A whole blob gives count and root, and each chunk; the two files are private."""
     blob = opened(tmp_path / "incoming")

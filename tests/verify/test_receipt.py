@@ -116,6 +116,9 @@ def test_a_final_receipt_is_not_continued() -> None:
         rejected_receipt(FAILURE, cipher=final, at=NOW)
     with pytest.raises(EvidenceError, match="follows"):
         check(final, previous=final)
+    after = envelope.sign(replace(final.body, previous=final.digest), RECEIVER)
+    with pytest.raises(EvidenceError, match="follows"):
+        check(after, previous=final)
 
 
 def test_cipher_receipt_passes_with_and_without_the_transfer() -> None:
