@@ -1,14 +1,16 @@
-"""Settings: frozen values from one TOML file and a few environment variables, which nothing else reads.
+"""Settings: frozen values from one TOML file and three environment variables, which nothing else reads.
 
 Precedence: command-line flag, then environment (`DDTP_HOME`, `DDTP_PASSPHRASE_FILE`, `DDTP_LANGUAGE`), then file, then
 default. Relative paths in a file are relative to its directory. Unknown keys are refused: a setting that is misspelt
-must not silently be ignored.
+must not silently be ignored. What is no setting of a home is read elsewhere: `DDTP_CRYPTO` in `crypto/_backend.py`,
+`NO_COLOR` in the console.
 """
 
 import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 
 import base58
@@ -21,6 +23,7 @@ from ddtp.identity.document import Role
 from ddtp.identity.language import Language
 
 CONFIG_FILE = "config.toml"
+LEDGER_FILE = "ledger.db"
 CARD_FILE = "card.ddtp-card"
 """Where the service of a home writes its card."""
 MAX_CONFIG_BYTES = 1 << 20
@@ -39,6 +42,11 @@ PEER_ID_PREFIX = bytes.fromhex("002408011220")
 """Of a network identity: what spec/14 s.1 puts before the 32 bytes of an Ed25519 key."""
 
 Table = Mapping[str, object]
+
+_KINDS = ((bool, "a boolean"), (int | float, "a number"), (str, "a text"), (list, "a list"), (dict, "a table"))
+"""What TOML calls the values that Python reads; a boolean is a number to Python, so it comes first."""
+_SHOWN_CHARACTERS = 60
+"""Of a wrong value in a message: enough to find it in the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +84,9 @@ class Config:
     """All settings of one home.
 
     Attributes:
-        home: Keys and records; only this user may enter it.
-        vault: Sealed packages and unfinished transfers; any folder or mounted drive.
+        home: Keys and records; only this user may enter it. Absolute when it comes from `load_config`.
+        vault: Sealed packages and unfinished transfers; any folder or mounted drive. Absolute like `home`.
+        vault_is_set: Whether the settings name the vault; it may lie on a drive that is not there, so nobody makes it.
         language: Of texts that people read.
         passphrase_file: File whose first line opens the key file.
         listen: Multiaddrs to listen on; port 0 takes a free one.
@@ -97,6 +106,7 @@ class Config:
 
     home: Path
     vault: Path
+    vault_is_set: bool = False
     language: Language = Language.EN
     passphrase_file: Path | None = None
     listen: tuple[str, ...] = DEFAULT_LISTEN
@@ -116,11 +126,18 @@ class Config:
 
 @dataclass(slots=True)
 class _Reader:
-    """Takes typed values out of one TOML table, and refuses what is left over."""
+    """Takes typed values out of one TOML table, and refuses what is left over.
+
+    Attributes:
+        table: The table.
+        name: Of the table; empty for the top of the file.
+        file: Where it stands, for messages; relative paths in it start at its folder.
+        seen: Keys that were asked for.
+    """
 
     table: Table
-    where: str
-    base: Path
+    name: str
+    file: Path
     seen: set[str] = field(default_factory=set)
 
     def text(self, key: str, *, default: str | None = None) -> str | None:
@@ -129,24 +146,28 @@ class _Reader:
         if value is None:
             return default
         if not isinstance(value, str):
-            raise ConfigInvalid(f"expected a text for {self.where}{key}, found {type(value).__name__}")
+            raise self._wrong(key, "a text", value)
         return value
 
     def required_text(self, key: str) -> str:
         """Return a text that must be there."""
         value = self.text(key)
         if value is None:
-            raise ConfigInvalid(f"expected the setting {self.where}{key}, found none")
+            near = get_close_matches(key, self.table.keys() - self.seen, n=1)
+            raise ConfigInvalid(
+                f"expected the setting {self._called(key)} in {self.file}, found none",
+                hint=f"did you mean {key} where it says {near[0]}?" if near else None,
+            )
         return value
 
     def path(self, key: str) -> Path | None:
         """Return a path, relative to the file that says it."""
         value = self.text(key)
-        return None if value is None else self.base / Path(value).expanduser()
+        return None if value is None else self._placed(value)
 
     def required_path(self, key: str) -> Path:
         """Return a path that must be there."""
-        return self.base / Path(self.required_text(key)).expanduser()
+        return self._placed(self.required_text(key))
 
     def number(self, key: str, *, default: int) -> int:
         """Return a whole number of at least 0, or the default."""
@@ -154,14 +175,14 @@ class _Reader:
         if value is None:
             return default
         if type(value) is not int or value < 0:
-            raise ConfigInvalid(f"expected a whole number of at least 0 for {self.where}{key}")
+            raise self._wrong(key, "a whole number of at least 0", value)
         return value
 
     def flag(self, key: str) -> bool:
         """Return true or false, which is the default."""
         value = self._take(key)
         if value is not None and not isinstance(value, bool):
-            raise ConfigInvalid(f"expected true or false for {self.where}{key}, found {type(value).__name__}")
+            raise self._wrong(key, "true or false", value)
         return bool(value)
 
     def texts(self, key: str, *, default: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -169,8 +190,11 @@ class _Reader:
         value = self._take(key)
         if value is None:
             return default
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise ConfigInvalid(f"expected a list of texts for {self.where}{key}")
+        if not isinstance(value, list):
+            raise self._wrong(key, "a list of texts", value)
+        for item in value:
+            if not isinstance(item, str):
+                raise self._wrong(key, "texts in the list", item)
         return tuple(value)
 
     def section(self, key: str) -> "_Reader | None":
@@ -179,18 +203,39 @@ class _Reader:
         if value is None:
             return None
         if not isinstance(value, dict):
-            raise ConfigInvalid(f"expected a table for {self.where}{key}, found {type(value).__name__}")
-        return _Reader(value, f"{self.where}{key}.", self.base)
+            raise self._wrong(key, f"a table [{key}]", value)
+        return _Reader(value, key, self.file)
+
+    def empty_section(self, key: str) -> "_Reader":
+        """Return the reader of a sub-table, which may be missing."""
+        return self.section(key) or _Reader({}, key, self.file)
 
     def end(self) -> None:
-        """Refuse keys that nobody asked for."""
+        """Refuse keys that nobody asked for; to be called when all that are known were."""
         unknown = sorted(self.table.keys() - self.seen)
-        if unknown:
-            raise ConfigInvalid(f"expected no setting {self.where}{unknown[0]}, found one", hint="check the spelling")
+        if not unknown:
+            return
+        near = get_close_matches(unknown[0], self.seen, n=1)
+        known = f"known here: {', '.join(sorted(self.seen))}"
+        raise ConfigInvalid(
+            f"expected no setting {self._called(unknown[0])} in {self.file}, found one",
+            hint=f"{known}; did you mean {near[0]}?" if near else known,
+        )
 
     def _take(self, key: str) -> object:
         self.seen.add(key)
         return self.table.get(key)
+
+    def _placed(self, value: str) -> Path:
+        return self.file.parent.absolute() / Path(value).expanduser()
+
+    def _called(self, key: str) -> str:
+        return f"[{self.name}] {key}" if self.name else key
+
+    def _wrong(self, key: str, expected: str, found: object) -> ConfigInvalid:
+        kind = next((name for known, name in _KINDS if isinstance(found, known)), type(found).__name__)
+        shown = f" {found!r}"[:_SHOWN_CHARACTERS] if isinstance(found, str | int | float) else ""
+        return ConfigInvalid(f"expected {expected} for {self._called(key)} in {self.file}, found {kind}{shown}")
 
 
 def default_home(environment: Mapping[str, str] = os.environ) -> Path:
@@ -218,7 +263,7 @@ def load_config(
         table: Table = {}
     else:
         table = read_toml(source)
-    return _config(_Reader(table, "", source.parent.absolute()), home, chosen, environment)
+    return _config(_Reader(table, "", source), home, chosen, environment)
 
 
 def read_toml(path: Path) -> Table:
@@ -238,23 +283,24 @@ def read_toml(path: Path) -> Table:
 
 
 def _config(reader: _Reader, home: Path | None, chosen: Path, environment: Mapping[str, str]) -> Config:
-    in_file = reader.path("home")
-    place = home or in_file or chosen
+    in_file = reader.path("home")  # also where others win: what is not read counts as misspelt
+    # absolute, because records name files by absolute paths; not resolve(), which would fix today's target of a link
+    told = home or (chosen if environment.get("DDTP_HOME") else None)
+    place = Path(os.path.abspath(told or in_file or chosen))  # noqa: PTH100
     passphrase = environment.get("DDTP_PASSPHRASE_FILE")
-    # read even where the environment wins: what is not read counts as misspelt
     in_file_language, in_file_passphrase = reader.text("language"), reader.path("passphrase_file")
-    network = reader.section("network") or _Reader({}, "network.", reader.base)
-    serve = reader.section("serve") or _Reader({}, "serve.", reader.base)
-    ledger = reader.section("ledger") or _Reader({}, "ledger.", reader.base)
+    network, serve, ledger = (reader.empty_section(name) for name in ("network", "serve", "ledger"))
+    vault = reader.path("vault")
     config = Config(
         home=place,
-        vault=reader.path("vault") or place / "vault",
-        language=_language(environment.get("DDTP_LANGUAGE") or in_file_language or Language.EN.value),
+        vault=Path(os.path.abspath(vault or place / "vault")),  # noqa: PTH100
+        vault_is_set=vault is not None,
+        language=_language(environment.get("DDTP_LANGUAGE"), in_file_language, reader.file),
         passphrase_file=Path(passphrase) if passphrase else in_file_passphrase,
         listen=network.texts("listen", default=DEFAULT_LISTEN),
         announce=network.texts("announce"),
         institution=_institution(reader.section("institution")),
-        roles=_roles(serve.texts("roles")),
+        roles=_roles(serve.texts("roles"), reader.file),
         drain_seconds=serve.number("drain_seconds", default=DEFAULT_DRAIN_SECONDS),
         ledger_origin=ledger.text("origin"),
         admission=_admission(ledger.texts("attestors")),
@@ -270,18 +316,24 @@ def _config(reader: _Reader, home: Path | None, chosen: Path, environment: Mappi
     return config
 
 
-def _language(language: str) -> Language:
+def _language(told: str | None, in_file: str | None, file: Path) -> Language:
+    language = told or in_file or Language.EN.value
     try:
         return Language(language)
     except ValueError as err:
-        raise ConfigInvalid(f"expected the language en or zh, found {language!r}") from err
+        place = "in DDTP_LANGUAGE" if told else f"for language in {file}"
+        raise ConfigInvalid(f"expected en or zh {place}, found {language!r}") from err
 
 
-def _roles(names: tuple[str, ...]) -> frozenset[Role]:
+def _roles(names: tuple[str, ...], file: Path) -> frozenset[Role]:
     known = {role.value: role for role in Role}
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise ConfigInvalid(f"expected roles among {', '.join(known)}, found {unknown[0]!r}")
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            raise ConfigInvalid(
+                f"expected roles among {', '.join(known)} for [serve] roles in {file}, found {name!r}",
+                hint=f"did you mean {near[0]}?" if near else None,
+            )
     return frozenset(known[name] for name in names)
 
 
@@ -290,7 +342,7 @@ def _admission(attestors: tuple[str, ...]) -> AdmissionPolicy:
         keys = tuple(public_key_of(did) for did in attestors)
         return AdmissionPolicy(attestors=keys or None)
     except DecodeError as err:
-        raise ConfigInvalid(f"expected DIDs of institutions in ledger.attestors: {err.message}") from err
+        raise ConfigInvalid(f"expected DIDs of institutions in [ledger] attestors: {err.message}") from err
 
 
 def _peer_ids(texts: tuple[str, ...]) -> frozenset[str]:
@@ -300,7 +352,7 @@ def _peer_ids(texts: tuple[str, ...]) -> frozenset[str]:
         except ValueError:
             raw = b""
         if len(raw) != len(PEER_ID_PREFIX) + 32 or not raw.startswith(PEER_ID_PREFIX):
-            raise ConfigInvalid(f"expected peer ids in ledger.writers, found {text[:64]!r}")
+            raise ConfigInvalid(f"expected peer ids in [ledger] writers, found {text[:64]!r}")
     return frozenset(texts)
 
 

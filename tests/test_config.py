@@ -74,7 +74,7 @@ def file(tmp_path: Path) -> Path:
 def load(file: Path, text: str, **environment: str) -> Config:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
-    return load_config(file=file, environment={"DDTP_HOME": "/elsewhere"} | environment)
+    return load_config(file=file, environment=environment)
 
 
 def test_every_setting_is_read(file: Path) -> None:
@@ -84,6 +84,7 @@ def test_every_setting_is_read(file: Path) -> None:
     assert config == Config(
         home=here / "keys",
         vault=Path("/mnt/vault"),
+        vault_is_set=True,
         language=Language.ZH,
         passphrase_file=here / "secret",
         listen=("/ip4/0.0.0.0/tcp/4001", "/ip6/::/tcp/4001"),
@@ -114,7 +115,7 @@ def test_every_setting_is_read(file: Path) -> None:
 
 def test_an_empty_file_gives_the_defaults(file: Path) -> None:
     """Nothing has to be set by a person."""
-    config = load(file, "")
+    config = load(file, "", DDTP_HOME="/elsewhere")
     home = Path("/elsewhere")
     assert config == Config(home=home, vault=home / "vault")
     assert (config.listen, config.drain_seconds) == (DEFAULT_LISTEN, DEFAULT_DRAIN_SECONDS)
@@ -138,6 +139,14 @@ def test_a_home_without_a_file_is_a_persons(tmp_path: Path) -> None:
     assert load_config(home=tmp_path, environment={}) == Config(home=tmp_path, vault=tmp_path / "vault")
 
 
+def test_places_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records name files absolutely, so a home that is named from where one stands must be too."""
+    monkeypatch.chdir(tmp_path)
+    config = load_config(home=Path("mine") / ".." / "yours", environment={})
+    assert (config.home, config.vault) == (tmp_path / "yours", tmp_path / "yours" / "vault")
+    assert load_config(environment={"DDTP_HOME": "mine"}).home == tmp_path / "mine"
+
+
 def test_the_file_of_the_home_is_read(tmp_path: Path) -> None:
     """Without another file, `config.toml` in the home counts."""
     (tmp_path / CONFIG_FILE).write_text('language = "zh"')
@@ -150,9 +159,10 @@ def test_who_wins(file: Path, tmp_path: Path) -> None:
     told = {"DDTP_HOME": "/elsewhere", "DDTP_LANGUAGE": "en", "DDTP_PASSPHRASE_FILE": "/run/pass"}
     config = load_config(file=file, environment=told)
     assert (config.language, config.passphrase_file) == (Language.EN, Path("/run/pass"))
-    assert config.home == file.parent / "keys"
+    assert config.home == Path("/elsewhere")
     assert load_config(home=tmp_path, file=file, environment=told).home == tmp_path
-    assert load(file, "").home == Path("/elsewhere")
+    assert load_config(file=file, environment={}).home == file.parent / "keys"
+    assert load(file, "", DDTP_HOME="/elsewhere").home == Path("/elsewhere")
 
 
 def test_the_default_home_is_the_platforms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -163,24 +173,59 @@ def test_the_default_home_is_the_platforms(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "key", "meant"),
     [
-        "lanugage = 'en'",
-        "[network]\nlisten_on = []",
-        "[serve]\nrole = []",
-        "[ledger]\norigins = 'x'",
-        "[institution]\nname='B'\ncountry='CN'\ncontact='c'\nlogo='l'",
-        "[receiver]\npolicy='p'\nrequests='r'\nmax_bytes=1",
-        "[verifier]\npolicy='p'\nkey='k'",
-        "[issuer]\npackages='p'\nfolder='f'",
-        "[reciever]\npolicy='p'",
+        ("lanugage = 'en'", "lanugage", "language"),
+        ("[network]\nlisten_on = []", "[network] listen_on", "listen"),
+        ("[serve]\nrole = []", "[serve] role", "roles"),
+        ("[ledger]\norigins = 'x'", "[ledger] origins", "origin"),
+        ("[institution]\nname='B'\ncountry='CN'\ncontact='c'\nlogo='l'", "[institution] logo", None),
+        ("[receiver]\npolicy='p'\nrequests='r'\nmax_bytes=1", "[receiver] max_bytes", "max_package_bytes"),
+        ("[verifier]\npolicy='p'\nkey='k'", "[verifier] key", None),
+        ("[issuer]\npackages='p'\nfolder='f'", "[issuer] folder", None),
+        ("[reciever]\npolicy='p'", "reciever", "receiver"),
     ],
 )
-def test_an_unknown_setting_is_refused(file: Path, text: str) -> None:
-    """A setting that is misspelt must not silently be ignored."""
-    with pytest.raises(ConfigInvalid, match="expected no setting") as caught:
+def test_an_unknown_setting_is_refused(file: Path, text: str, key: str, meant: str | None) -> None:
+    """A setting that is misspelt must not silently be ignored; the operator reads where, and what there is."""
+    with pytest.raises(ConfigInvalid) as caught:
         load(file, text)
-    assert caught.value.hint == "check the spelling"
+    assert caught.value.message == f"expected no setting {key} in {file}, found one"
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith("known here: ")
+    assert meant is None or caught.value.hint.endswith(f"did you mean {meant}?")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("home = 1", "a text for home in {file}, found a number 1"),
+        ("vault = []", "a text for vault in {file}, found a list"),
+        ("[network]\nlisten = [true]", "texts in the list for [network] listen in {file}, found a boolean True"),
+        ("[serve]\ndrain_seconds = '10'", "at least 0 for [serve] drain_seconds in {file}, found a text '10'"),
+        ("network = 'x'", "a table [network] for network in {file}, found a text 'x'"),
+        ("[verifier]", "the setting [verifier] policy in {file}, found none"),
+        ("language = 'de'", "en or zh for language in {file}, found 'de'"),
+    ],
+)
+def test_an_error_names_the_file_the_key_and_what_was_found(file: Path, text: str, words: str) -> None:
+    """Whoever reads the error has the line to mend."""
+    with pytest.raises(ConfigInvalid) as caught:
+        load(file, text)
+    assert words.format(file=file) in caught.value.message
+
+
+def test_near_names_are_offered(file: Path) -> None:
+    """Also where a setting is missing because it is misspelt, and for roles."""
+    for text, hint in (
+        ("[receiver]\nploicy = 'p'\nrequests = 'r'", "did you mean policy where it says ploicy?"),
+        ("[serve]\nroles = ['reciever']", "did you mean receiver?"),
+    ):
+        with pytest.raises(ConfigInvalid) as caught:
+            load(file, text)
+        assert caught.value.hint == hint
+    with pytest.raises(ConfigInvalid, match="en or zh in DDTP_LANGUAGE"):
+        load(file, "", DDTP_LANGUAGE="de")
 
 
 @pytest.mark.parametrize(
@@ -256,5 +301,5 @@ def test_a_directory_is_no_settings_file(tmp_path: Path) -> None:
 )
 def test_who_appends_must_be_told_right(file: Path, line: str) -> None:
     """A writer or attestor that is misspelt must not silently be nobody."""
-    with pytest.raises(ConfigInvalid, match=r"ledger\."):
+    with pytest.raises(ConfigInvalid, match=r"\[ledger\]"):
         load(file, f"[ledger]\n{line}")

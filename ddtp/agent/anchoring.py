@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from ddtp.agent.context import CALL_TIMEOUT_SECONDS, LEDGER_PROTOCOL, Context
+from ddtp.agent.dialing import questions
 from ddtp.chain import statement
 from ddtp.chain.ledger import Ledger
 from ddtp.chain.ledger_messages import MAX_ANSWER_BYTES
@@ -26,9 +27,9 @@ async def remote_ledger(context: Context, log: LogRef) -> AsyncIterator[Ledger]:
     """Open a ledger at another peer; its last head is kept, and growth from it is demanded.
 
     Raises:
-        PeerUnreachable: No address answered.
+        PeerUnreachable: No address answered; names the ledger.
     """
-    async with await context.dial(log.addresses, LEDGER_PROTOCOL) as stream:
+    async with questions(context, log.addresses, LEDGER_PROTOCOL, who=f"the ledger {log.origin}") as stream:
 
         async def call(request: bytes) -> bytes:
             return await rpc.call(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from ddtp.errors import NotFound, UsageError
+from ddtp.errors import ConfigInvalid, NotFound, UsageError
 from ddtp.protocol import canonical
 from ddtp.protocol.fingerprint import FileHasher
 from ddtp.protocol.leaves import FileHead
@@ -22,7 +22,7 @@ def load_policy(path: Path) -> TrustPolicy:
     """Read a trust policy from a file.
 
     Raises:
-        ConfigInvalid: It is wrong.
+        ConfigInvalid: It is wrong; names the file.
         NotFound: There is no such file.
     """
     data = read_file(path, max_bytes=4 * MAX_POLICY_CHARACTERS)
@@ -30,6 +30,8 @@ def load_policy(path: Path) -> TrustPolicy:
         return parse_policy(data.decode())
     except UnicodeDecodeError as err:
         raise UsageError(f"expected a policy in UTF-8 at {path}") from err
+    except ConfigInvalid as err:
+        raise ConfigInvalid(f"the policy {path} is wrong: {err.message}", hint=err.hint) from err
 
 
 def check_bundle(path: Path, *, policy: TrustPolicy, files: Path | None, receiver: str | None, now: int) -> Report:

@@ -17,10 +17,11 @@ from typing import Annotated, ClassVar, final
 import trio
 
 from ddtp.agent.context import CALL_TIMEOUT_SECONDS, COLLECT_PROTOCOL, Context
+from ddtp.agent.dialing import check_role, questions
 from ddtp.agent.opening import read_manifest
 from ddtp.errors import DdtpError, DiskFull, NotFound, ProtocolViolation
 from ddtp.identity.binding import check_binding, make_binding
-from ddtp.identity.document import Card
+from ddtp.identity.document import Card, Role
 from ddtp.protocol.chunks import MAX_CONTENT_BYTES
 from ddtp.protocol.envelope import Signed
 from ddtp.protocol.package import Manifest
@@ -103,14 +104,16 @@ async def collect(context: Context, card: Signed[Card], *, folder: Path) -> tupl
         The files of all that is ready, whole and durable.
 
     Raises:
+        NotFound: The institution is no issuer.
         PeerUnreachable, PeerRefused, PeerStalled, PeerVanished: The issuer cannot be asked.
         ProtocolViolation, DecodeError: The issuer does not give what it announced.
         DiskFull, StorageFailed: The disk refuses; what is incomplete is gone.
     """
+    check_role(card.body, Role.ISSUER)
     holder = context.seed.holder_key(card.body.did)
     await trio.to_thread.run_sync(make_directory, folder)
     fetched = []
-    async with await context.dial(card.body.addresses, COLLECT_PROTOCOL) as stream:
+    async with questions(context, card.body.addresses, COLLECT_PROTOCOL, who=card.body.name) as stream:
 
         async def ask(question: Question) -> bytes:
             return await rpc.call(

@@ -5,10 +5,11 @@ The real clock and the real randomness are chosen in `facade.py` only; use cases
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ddtp.chain.ledger import Ledger
 from ddtp.config import Config
-from ddtp.errors import ConfigInvalid
+from ddtp.errors import ConfigInvalid, StorageFailed
 from ddtp.identity.keys import PrivateKey, Seed
 from ddtp.store.records import Records
 from ddtp.transfer.stream import FlowStream
@@ -66,3 +67,25 @@ class Context:
                 "expected an institution's home, found a person's", hint="run: ddtp init --institution NAME"
             )
         return self.seed.institution_key("sign")
+
+    def vault_folder(self, name: str) -> Path:
+        """Return a folder of the vault, which need not exist yet, to write into.
+
+        Raises:
+            StorageFailed: The vault is on a drive that is not there.
+        """
+        check_vault(self.config)
+        return self.config.vault / name
+
+
+def check_vault(config: Config) -> None:
+    """Check that a vault which the settings name is there: made anew, it would lie on the disk below its mount point.
+
+    Raises:
+        StorageFailed: It is not there.
+    """
+    if config.vault_is_set and not config.vault.is_dir():
+        raise StorageFailed(
+            f"expected the vault at {config.vault}, found no such folder",
+            hint="is the drive mounted? a new vault is made by: ddtp init --vault, ddtp vault move, or mkdir",
+        )

@@ -14,6 +14,7 @@ import trio
 from ddtp.agent import anchoring, collecting, exporting, issuing, sending, witnessing
 from ddtp.agent.addressing import holder_address
 from ddtp.agent.context import DIAL_TIMEOUT_SECONDS, Context
+from ddtp.agent.dialing import check_role
 from ddtp.agent.exporting import ExportedTransfer
 from ddtp.agent.inbox import ReceivedData, find_received
 from ddtp.agent.issuing import Draft, IssuedPackage
@@ -21,10 +22,10 @@ from ddtp.agent.opening import open_package
 from ddtp.agent.sending import PreparedTransfer, SentTransfer
 from ddtp.chain.ledger import Ledger
 from ddtp.chain.sqlite_ledger import open_sqlite_ledger
-from ddtp.config import Config, load_config
+from ddtp.config import LEDGER_FILE, Config, load_config
 from ddtp.consent.grant import HOW_PROGRAM
 from ddtp.errors import ConfigInvalid, EvidenceError, NotFound, PolicyRefused
-from ddtp.identity.document import Card, HolderAddress, LogRef, parse_card
+from ddtp.identity.document import Card, HolderAddress, LogRef, Role, parse_card
 from ddtp.identity.keys import SELF, PrivateKey, Seed
 from ddtp.identity.language import Language
 from ddtp.protocol import envelope
@@ -38,7 +39,6 @@ from ddtp.transfer.host import Host, open_host
 from ddtp.transfer.ports import Progress
 from ddtp.transfer.stream import FlowStream
 
-LEDGER_FILE = "ledger.db"
 SERVICE_STATE_FILE = "daemon.json"
 """Written by the service while it runs: process id, DID and addresses."""
 MAX_STATE_BYTES = 64 << 10
@@ -97,8 +97,10 @@ class Agent:
         """Pack one's own files into the vault, attested by a witness that sees the fingerprint only.
 
         Raises:
+            NotFound: The institution is no witness.
             PeerUnreachable, PeerRefused: The witness or its ledger cannot be asked; nothing is left behind.
         """
+        check_role(witness.body, Role.WITNESS)  # before anything is read and sealed
         own = self.context.seed.holder_key(SELF)
         name = f"own-{self.context.random_bytes(8).hex()}{PACKAGE_SUFFIX}"
         draft = Draft(
@@ -107,7 +109,7 @@ class Agent:
             schema=schema,
             holder=self._address(SELF).body,
             valid_seconds=SELF_VALID_SECONDS,
-            output=self.context.config.vault / PACKAGES / name,
+            output=self.context.vault_folder(PACKAGES) / name,
         )
         package = await issuing.seal_and_anchor(
             self.context,
@@ -135,7 +137,7 @@ class Agent:
 
     async def collect(self, card: Signed[Card]) -> tuple[PackageRow, ...]:
         """Fetch the packages that an issuer holds ready for us into the vault; see `collecting.collect`."""
-        paths = await collecting.collect(self.context, card, folder=self.context.config.vault / PACKAGES)
+        paths = await collecting.collect(self.context, card, folder=self.context.vault_folder(PACKAGES))
         known = {row.path for row in await self.packages()}
         rows, failure = [], None
         for path in paths:

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Protocol
 import trio
 
 from ddtp.agent.context import CALL_TIMEOUT_SECONDS, VERIFY_PROTOCOL, Context
+from ddtp.agent.dialing import questions
 from ddtp.errors import VerificationFailed
 from ddtp.identity.document import Card
 from ddtp.identity.keys import PrivateKey
@@ -67,7 +68,7 @@ def remote_judge(context: Context, card: Signed[Card], *, policy: TrustPolicy, r
 
     async def judge(evidence: Evidence, *, now: int) -> VerifiedEvidence:
         encoded = evidence.encode()
-        async with await context.dial(card.body.addresses, VERIFY_PROTOCOL) as stream:
+        async with questions(context, card.body.addresses, VERIFY_PROTOCOL, who=card.body.name) as stream:
             answer = await rpc.call(
                 stream,
                 VerifyQuestion(receiver=receiver, evidence=encoded).encode(),

@@ -121,7 +121,7 @@ class Reception:
             raise Overloaded(f"expected at most {most} bytes in the unfinished transfers of one person, found more")
 
     def _open_blob(self, offer: Offer) -> SealedBlob:
-        directory = self.context.config.vault / INCOMING
+        directory = self.context.vault_folder(INCOMING)
         name = offer.transfer_id.hex()
         others = sum(stored_bytes(directory, other) for other in blob_names(directory) - {name})
         if others + sealed_bytes(offer.seal) > self.settings.max_incoming_bytes:

@@ -15,6 +15,7 @@ import trio
 
 from ddtp.agent.anchoring import anchor, remote_ledger
 from ddtp.agent.context import CALL_TIMEOUT_SECONDS, REQUEST_PROTOCOL, TRANSFER_PROTOCOL, Context
+from ddtp.agent.dialing import naming, questions
 from ddtp.agent.exchange import UNBOUND, HolderSide, Material
 from ddtp.agent.opening import OpenPackage, choose, open_package, transfer_content
 from ddtp.chain.proof import OfferAnchors
@@ -199,7 +200,7 @@ async def fetch_request(context: Context, card: Signed[Card], *, template: str |
     name = template or offered[0]
     if name not in offered:
         raise NotFound(f"expected a request of {card.body.name}: {', '.join(offered)}; found {name!r}")
-    async with await context.dial(card.body.addresses, REQUEST_PROTOCOL) as stream:
+    async with questions(context, card.body.addresses, REQUEST_PROTOCOL, who=card.body.name) as stream:
         answer = await rpc.call(
             stream, name.encode(), max_response_bytes=MAX_REQUEST_BYTES, timeout_seconds=CALL_TIMEOUT_SECONDS
         )
@@ -320,7 +321,8 @@ async def _run(context: Context, material: Material, *, progress: Callable[[Prog
     port = HolderSide(context, material, cipher=kept)
     receipt, failure = None, DdtpError("interrupted on this side")
     try:
-        stream = await context.dial(card.body.addresses, TRANSFER_PROTOCOL)
+        with naming(card.body.name):
+            stream = await context.dial(card.body.addresses, TRANSFER_PROTOCOL)
         answer = await send_transfer(stream, port, progress=progress, deadlines=Deadlines())
         receipt = port.check(answer)
     except DdtpError as err:

@@ -2,13 +2,14 @@
 
 from ddtp.agent.anchoring import record, remote_ledger
 from ddtp.agent.context import CALL_TIMEOUT_SECONDS, WITNESS_PROTOCOL, Context
+from ddtp.agent.dialing import check_role, questions
 from ddtp.chain import statement
 from ddtp.chain.proof import AnchorProof
 from ddtp.chain.statement import AnchorStatement, Entry, EntryKind
 from ddtp.chain.witness import AttestRequest
 from ddtp.errors import NotFound
 from ddtp.identity import did as dids
-from ddtp.identity.document import Card
+from ddtp.identity.document import Card, Role
 from ddtp.protocol import envelope
 from ddtp.protocol.envelope import Signed, Signer
 from ddtp.transfer import rpc
@@ -27,16 +28,17 @@ async def witnessed_anchor(context: Context, witness: Signed[Card], *, subject: 
         signer: The person's key, which authorises the witness.
 
     Raises:
-        NotFound: The card names no ledger.
+        NotFound: The institution is no witness, or its card names no ledger.
         PeerUnreachable, PeerRefused: The witness or its ledger cannot be asked, or refuses.
         SignatureInvalid: Another one answered.
     """
+    check_role(witness.body, Role.WITNESS)
     if not witness.body.logs:
         raise NotFound(f"expected a ledger on the card of {witness.body.name}, found none")
     salt = context.random_bytes(32)
     digest = statement.blind(salt, subject)
     request = AttestRequest(digest=digest, witness=dids.public_key_of(witness.body.did), at=context.clock())
-    async with await context.dial(witness.body.addresses, WITNESS_PROTOCOL) as stream:
+    async with questions(context, witness.body.addresses, WITNESS_PROTOCOL, who=witness.body.name) as stream:
         answer = await rpc.call(
             stream,
             envelope.sign(request, signer).envelope,

@@ -102,13 +102,27 @@ def load(transaction: Transaction, *, origin: str, public_key: bytes) -> LogStat
     ((stored_origin, stored_key, size, root, time),) = transaction.fetch_all(
         "SELECT origin, public_key, size, root, time FROM head"
     )
-    if (stored_origin, stored_key) != (origin, public_key):
-        raise ConfigInvalid(f"expected the log {origin!r} and its key in the database, found {stored_origin!r}")
+    if stored_origin != origin:
+        raise ConfigInvalid(
+            f"expected the log {origin!r} in the database, found {stored_origin!r}",
+            hint="[ledger] origin in config.toml cannot change once ledger.db exists",
+        )
+    if stored_key != public_key:
+        raise ConfigInvalid(
+            f"expected the log {origin!r} under the key of this home, found it under another one",
+            hint="ledger.db belongs to another identity; restore that one from its 24 words",
+        )
     tail = _load_tail(transaction, size)
     tree = TileTree.restore(size, _load_edge(transaction, size, tail))
     if tree.root() != root:
         raise StoreDamaged(f"expected the stored root over {size} entries, found that the tree has another one")
     return LogState(tree, tail, time)
+
+
+def find_log(transaction: Transaction) -> tuple[str, bytes] | None:
+    """Return origin and public key of the log in a database, or None if nobody has opened one in it yet."""
+    rows = transaction.fetch_all("SELECT origin, public_key FROM head")
+    return rows[0] if rows else None
 
 
 def append(transaction: Transaction, state: LogState, requests: Sequence[Sequence[LogEntry]], *, now: int) -> Grown:

@@ -148,13 +148,7 @@ class SqliteLedger:
         Raises:
             StoreDamaged: Something is missing or is not what was hashed.
         """
-        state, builder = self._state, merkle.RootBuilder()
-        for number in range(state.size // TILE_WIDTH):
-            await self._database.transaction(partial(log_store.audit_bundle, number=number, builder=builder))
-        for entry in state.tail:
-            builder.add(entry_hash(entry.encoded))
-        if builder.root() != state.tree.root():
-            raise StoreDamaged("expected entries that lead to the root of the log, found others")
+        await _audit(self._database, self._state)
 
     def _admit(self, entries: Sequence[bytes]) -> tuple[Entry, ...]:
         return admit(entries, self._policy, now=self._clock())
@@ -289,3 +283,35 @@ async def open_sqlite_ledger(
             folder=path.parent,
             min_free_bytes=min_free_bytes,
         )
+
+
+async def audit_file(path: Path) -> tuple[str, int] | None:
+    """Check the log in a file that no process has open, as `SqliteLedger.audit` does; no key is needed.
+
+    Returns:
+        Its origin and number of entries; None if the file holds no log yet.
+
+    Raises:
+        AlreadyRunning: Another process has it open.
+        StoreDamaged: The file is corrupt, or something in it is not what was hashed.
+    """
+    async with open_database(path, migrations=MIGRATIONS, exclusive=True) as database:
+        found = await database.transaction(log_store.find_log)
+        if found is None:
+            return None
+        origin, public_key = found
+        state = await database.transaction(
+            lambda transaction: log_store.load(transaction, origin=origin, public_key=public_key)
+        )
+        await _audit(database, state)
+        return origin, state.size
+
+
+async def _audit(database: Database, state: LogState) -> None:
+    builder = merkle.RootBuilder()
+    for number in range(state.size // TILE_WIDTH):
+        await database.transaction(partial(log_store.audit_bundle, number=number, builder=builder))
+    for entry in state.tail:
+        builder.add(entry_hash(entry.encoded))
+    if builder.root() != state.tree.root():
+        raise StoreDamaged("expected entries that lead to the root of the log, found others")

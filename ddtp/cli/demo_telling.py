@@ -1,6 +1,7 @@
 """How the demo tells its steps: numbered sentences with seconds for people, or one JSON object each."""
 
 import time
+from collections.abc import Sequence
 from typing import Final, final
 
 from ddtp.cli._console import Console
@@ -63,11 +64,11 @@ class Teller:
         self._tell(attack, text, values | refusal)
 
     def show_screen(self, screen: str) -> None:
-        """Show the first half of a consent screen."""
-        blocks = screen.rstrip("\n").split("\n\n")
-        shown = "\n\n".join(blocks[:_SHOWN_BLOCKS])
-        more = self.words.more.format(count=screen.count("\n") - shown.count("\n"))
-        text = "\n".join(f"{_INDENT}| {line}".rstrip() for line in [*shown.split("\n"), "", more])
+        """Show the first half of a consent screen, and its last section, which says who checks."""
+        *blocks, last = screen.rstrip("\n").split("\n\n")
+        shown, hidden = (part.split("\n") for part in _halves(blocks))
+        more = self.words.more.format(count=len(hidden))
+        text = "\n".join(f"{_INDENT}| {line}".rstrip() for line in [*shown, "", more, "", *last.split("\n")])
         if not self._console.options.json_output:
             self._console.result(text, {})
 
@@ -88,3 +89,7 @@ class Teller:
         first, *rest = text.split("\n")
         lines = [f"{self._number:>2}. {seconds:6.2f} s {first}", *(f"{_INDENT}{line}" for line in rest)]
         self._console.result("\n".join(lines), {"step": step, "seconds": round(seconds, 3), **data})
+
+
+def _halves(blocks: Sequence[str]) -> tuple[str, str]:
+    return "\n\n".join(blocks[:_SHOWN_BLOCKS]), "\n\n".join(blocks[_SHOWN_BLOCKS:])

@@ -9,6 +9,7 @@ import typer
 from ddtp.cli import homes
 from ddtp.cli._console import Console, console_of
 from ddtp.cli.examples import examples
+from ddtp.cli.home_checks import check_no_orphans
 from ddtp.cli.options import Options
 from ddtp.errors import ConfirmationMissing, StorageFailed, UsageError
 
@@ -24,7 +25,7 @@ _HINTS: Final = """
 
 # [network]
 # listen = ["/ip4/0.0.0.0/tcp/4001"]   # where to listen; loopback only by default
-# announce = ["/dns4/bank.example/tcp/4001"]   # what the card says, if others reach this machine by another address
+# announce = ["/dns4/bank.example/tcp/4001"]   # what the card says; needed with 0.0.0.0, or behind another address
 
 # [serve]
 # roles = ["issuer", "receiver", "witness", "ledger", "verifier"]
@@ -39,6 +40,7 @@ _HINTS: Final = """
 # [receiver]
 # policy = "policy.toml"               # whom to trust; `ddtp card add --trust` writes one
 # requests = "requests"                # templates of requests, one TOML file each
+# verifier = "verifier.ddtp-card"      # who judges the evidence elsewhere; every request then says so
 """
 
 
@@ -87,6 +89,8 @@ def init(
     target = config.home / CONFIG_FILE
     if has_identity(config.home):
         raise StorageFailed(f"expected no identity in {config.home}, found one", hint="choose another --home")
+    if phrase is None:
+        check_no_orphans(config.home)
     if written is not None and target.exists():
         raise StorageFailed(
             f"expected no settings at {target}, found some", hint="edit them, and leave out the options"
@@ -98,6 +102,8 @@ def init(
     if written is not None:
         write_file(target, written.encode(), overwrite=False)
         config = homes.settings(console)
+    if vault is not None:
+        make_directory(config.vault)
     create_identity(config.home, seed, passphrase=secret, random_bytes=os.urandom)
     shown = phrase is None and (show_phrase or console.interactive)
     data: dict[str, object] = {

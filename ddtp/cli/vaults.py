@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,6 +70,7 @@ def move(
 
     Nothing is deleted before everything is safe in the new place.
     """
+    from ddtp.store.durable import make_directory
     from ddtp.store.keystore import locked
 
     console = console_of(context)
@@ -77,14 +78,15 @@ def move(
 
     async def work(config: "Config", records: "Records") -> "tuple[Path, int]":
         old = config.vault
-        _check_move(old, target)
+        _check_move(config, target)
         with locked(config.home):
+            make_directory(old)  # a home that has no packages yet has no vault either
             count = _copy(old, target)
             # Both places hold everything now; from here on the new one is used.
-            for row in await records.packages():
-                if row.path.is_relative_to(old):
-                    await records.save_package(replace(row, path=target / row.path.relative_to(old)))
+            places = _below(old, await records.package_places())
+            await records.move_packages({package_id: target / inside for package_id, inside in places.items()})
             _write_setting(console, config, target)
+            _check_unused(old, await records.package_places())
             # A crash before this line leaves the old copy, which nothing uses any more.
             shutil.rmtree(old, ignore_errors=True)
         return old, count
@@ -157,13 +159,31 @@ def _show_received(console: Console, config: "Config", rows: "list[TransferRow]"
     console.rows(("ID", "STATE", "KIND", "WHEN", "FOLDER"), lines, {"received": data})
 
 
-def _check_move(old: Path, new: Path) -> None:
-    if not old.is_dir():
-        raise UsageError(f"expected a vault at {old}, found none", hint='set vault = "..." in the settings instead')
+def _check_move(config: "Config", new: Path) -> None:
+    from ddtp.agent.context import check_vault
+
+    check_vault(config)
+    old = config.vault
     if new.is_relative_to(old) or old.is_relative_to(new):
         raise UsageError("expected a new place beside the old vault, found one inside the other")
     if new.exists() and (not new.is_dir() or any(new.iterdir())):
         raise StorageFailed(f"expected no folder or an empty one at {new}, found something", hint="choose another")
+
+
+def _below(folder: Path, places: Mapping[bytes, Path]) -> dict[bytes, Path]:
+    """Return the packages whose files lie in a folder, whichever way their records spell it, by their place in it."""
+    real = Path(os.path.realpath(folder))
+    resolved = {package_id: Path(os.path.realpath(path)) for package_id, path in places.items()}
+    return {key: path.relative_to(real) for key, path in resolved.items() if path.is_relative_to(real)}
+
+
+def _check_unused(old: Path, places: Mapping[bytes, Path]) -> None:
+    left = _below(old, places)
+    if left:
+        raise StorageFailed(
+            f"expected no record of a package in {old} any more, found {len(left)}",
+            hint="nothing was deleted; the new place holds a copy of everything",
+        )
 
 
 def _copy(old: Path, new: Path) -> int:

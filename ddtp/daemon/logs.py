@@ -1,6 +1,6 @@
 """Structured logs: one JSON object a line on stderr, or short lines for a person at a terminal.
 
-Nothing of the payload, no file name and no key is ever logged; transfers are named by their random id.
+Nothing of the payload, no name of a file in it and no key is ever logged; transfers are named by their random id.
 """
 
 import json

@@ -27,13 +27,15 @@ from ddtp.agent.context import (
     TRANSFER_PROTOCOL,
     VERIFY_PROTOCOL,
     WITNESS_PROTOCOL,
+    check_vault,
 )
+from ddtp.agent.dialing import check_role
 from ddtp.agent.facade import SERVICE_STATE_FILE, Agent, make_card, open_agent, own_ledger, wall_clock
 from ddtp.agent.judging import MAX_QUESTION_BYTES as MAX_VERIFY_BYTES
 from ddtp.agent.judging import Judge, answer_question, local_judge, remote_judge
 from ddtp.agent.receiving import receive
 from ddtp.agent.reception import Claim, Reception
-from ddtp.agent.requesting import MAX_TEMPLATE_NAME_CHARACTERS, make_request, template_names
+from ddtp.agent.requesting import MAX_TEMPLATE_NAME_BYTES, check_templates, make_request, template_names
 from ddtp.agent.tidying import anchor_receipts, clean_up, give_up_idle
 from ddtp.chain.admission import policy_entry
 from ddtp.chain.ledger import Ledger
@@ -42,7 +44,8 @@ from ddtp.chain.statement import Entry, EntryKind
 from ddtp.chain.witness import AttestRequest, attest
 from ddtp.config import CARD_FILE, Config
 from ddtp.crypto import _backend
-from ddtp.errors import ConfigInvalid, DdtpError, NotFound, Overloaded
+from ddtp.daemon.readiness import check_addresses, check_roles, listens_anywhere
+from ddtp.errors import ConfigInvalid, DdtpError, NotFound, Overloaded, PolicyRefused
 from ddtp.identity.document import Card, LogRef, Role, encode_card_text
 from ddtp.protocol.envelope import Signed
 from ddtp.store.durable import write_file
@@ -51,6 +54,7 @@ from ddtp.store.records import TransferRow
 from ddtp.transfer import rpc
 from ddtp.transfer.addresses import multiaddr_group
 from ddtp.transfer.stream import FlowStream
+from ddtp.verify.policy import TrustPolicy
 
 CARD_VALID_SECONDS = 400 * 86400
 """A little over a year, so that a yearly change of cards never leaves a gap."""
@@ -89,8 +93,9 @@ class Service:
         """Answer the protocols of the configured roles.
 
         Raises:
-            ConfigInvalid: A role lacks a setting.
+            ConfigInvalid: A role lacks a setting, or a policy or template is wrong.
         """
+        check_roles(self._config)
         handlers = {
             Role.LEDGER: self._register_ledger,
             Role.RECEIVER: self._register_receiver,
@@ -142,8 +147,7 @@ class Service:
         await self._ledger.append([entry.encode()])
 
     def _register_ledger(self) -> None:
-        if self._ledger is None:
-            raise ConfigInvalid("expected [ledger] origin for the role ledger, found none")
+        assert self._ledger is not None, "checked at the start"
         # our own commands talk to our service under the same identity
         writers = self._config.ledger_writers | {self._context.peer_id}
         service = LedgerService(self._ledger, writers=writers, closed=self._config.ledger_closed)
@@ -156,8 +160,7 @@ class Service:
 
     def _register_verifier(self) -> None:
         path = self._config.verifier_policy
-        if path is None:
-            raise ConfigInvalid("expected [verifier] policy for the role verifier, found none")
+        assert path is not None, "checked at the start"
         policy = load_policy(path)
         signer = self._context.seed.verifier_key()
 
@@ -214,38 +217,46 @@ class Service:
 
     def _register_receiver(self) -> None:
         settings = self._config.receiver
-        if self._config.ledger is None and self._ledger is None:
-            raise ConfigInvalid("expected a ledger for the receipts, found none", hint="set [ledger] card or origin")
-        if settings is None:
-            raise ConfigInvalid("expected a table [receiver] for the role receiver, found none")
+        assert settings is not None, "checked at the start"
         signer = self._context.institution_key
-        reception = Reception(self._context, settings, self._judge(), self._notify, self._receiving)
+        card = read_card(settings.verifier, now=self._context.clock()) if settings.verifier else None
+        if card is not None:
+            check_role(card.body, Role.VERIFIER)
+        verifier = card.body.did if card else None
+        institution = self._config.institution
+        assert institution is not None, "it has a key"
+        check_templates(settings.requests, institution, signer=signer, verifier=verifier, now=self._context.clock())
+        judge = self._judge(load_policy(settings.policy), card)
+        reception = Reception(self._context, settings, judge, self._notify, self._receiving)
 
         async def answer_request(name: bytes, _peer: str) -> bytes:
             try:
                 template = name.decode()
             except UnicodeDecodeError as err:
                 raise NotFound("expected the name of a request in UTF-8") from err
-            request = await trio.to_thread.run_sync(
-                lambda: make_request(self._context, settings.requests, template, signer=signer)
-            )
+            try:
+                request = await trio.to_thread.run_sync(
+                    lambda: make_request(self._context, settings.requests, template, signer=signer, verifier=verifier)
+                )
+            except ConfigInvalid as err:
+                # changed after the start; who asks can do nothing about it, and must not read our paths
+                _log.error("a request template is broken", extra={"template": template, "reason": err.message})
+                raise PolicyRefused(
+                    "expected a request to answer with, found a broken one at this institution"
+                ) from err
             return request.envelope
 
         async def take(stream: FlowStream) -> None:
             await receive(reception, stream)
 
-        self._serve_questions(REQUEST_PROTOCOL, answer_request, max_bytes=MAX_TEMPLATE_NAME_CHARACTERS)
+        self._serve_questions(REQUEST_PROTOCOL, answer_request, max_bytes=MAX_TEMPLATE_NAME_BYTES)
         self._serve(TRANSFER_PROTOCOL, take)
 
-    def _judge(self) -> Judge:
-        settings = self._config.receiver
-        assert settings is not None, "checked by the caller"
-        policy = load_policy(settings.policy)
+    def _judge(self, policy: TrustPolicy, verifier: Signed[Card] | None) -> Judge:
         receiver = self._context.institution_key.did
-        if settings.verifier is None:
+        if verifier is None:
             return local_judge(policy, receiver)
-        card = read_card(settings.verifier, now=self._context.clock())
-        return remote_judge(self._context, card, policy=policy, receiver=receiver)
+        return remote_judge(self._context, verifier, policy=policy, receiver=receiver)
 
     def _notify(self, row: TransferRow) -> None:
         _log.info(
@@ -281,12 +292,14 @@ async def serve(config: Config, *, passphrase: str | None, ready: Callable[[Sign
     Raises:
         ConfigInvalid: A setting is missing or wrong.
         AlreadyRunning: The home or an address is in use.
+        StorageFailed: The vault is on a drive that is not there.
         StoreDamaged: A database is corrupt.
     """
-    if not config.roles:
-        raise ConfigInvalid("expected at least one role in [serve] roles, found none")
-    if config.institution is None:
-        raise ConfigInvalid("expected a table [institution] for a service, found none")
+    check_roles(config)
+    check_addresses(config)
+    check_vault(config)
+    if listens_anywhere(config):
+        _log.warning("the port changes at each start; set [network] listen")
     _backend.forbid_last_resort()
     with locked(config.home):
         async with AsyncExitStack() as stack:

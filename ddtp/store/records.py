@@ -5,7 +5,7 @@ Every method is one transaction: it is durable when it returns, or nothing has c
 
 import contextlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -185,6 +185,21 @@ class Records:
             (LIST_LIMIT,),
         )
         return [PackageRow(package_id, Path(path), manifest, added) for package_id, path, manifest, added in rows]
+
+    async def package_places(self) -> dict[bytes, Path]:
+        """Return where every package of the vault lies, by package id, however many there are."""
+        rows = await self._database.fetch_all("SELECT package_id, path FROM package")
+        return {package_id: Path(path) for package_id, path in rows}
+
+    async def move_packages(self, places: Mapping[bytes, Path]) -> None:
+        """Remember new places of packages, all or none."""
+        rows = [(str(path), package_id) for package_id, path in places.items()]
+
+        def move(transaction: Transaction) -> None:
+            for row in rows:
+                transaction.execute("UPDATE package SET path = ? WHERE package_id = ?", row)
+
+        await self._database.transaction(move)
 
     async def add_transfer(self, row: TransferRow) -> bool:
         """Remember a new transfer; return False if its id is known already, and change nothing."""

@@ -5,7 +5,7 @@ import pytest
 from ddtp.agent.collecting import PIECE_BYTES, Challenge, Counter, Question, Ready, ReadyList, Shelf
 from ddtp.agent.context import COLLECT_PROTOCOL
 from ddtp.agent.facade import Agent
-from ddtp.errors import DiskFull, EvidenceError, NotFound, ProtocolViolation
+from ddtp.errors import DiskFull, EvidenceError, NotFound, ProtocolViolation, StorageFailed
 from ddtp.identity.binding import make_binding
 from ddtp.identity.keys import PrivateKey
 from ddtp.transfer import rpc
@@ -161,3 +161,15 @@ async def test_a_file_that_changes_while_it_is_handed_out_is_not_mixed(town: Tow
         await ask(counter, piece)
     (ready,) = ReadyList.parse(await ask(counter, prove)).packages
     assert ready.package_id == second
+
+
+async def test_a_vault_on_an_absent_drive_is_not_made_elsewhere(town: Town) -> None:
+    """Packages that were collected below an empty mount point would be hidden when the drive comes back."""
+    absent = town.folder / "drive" / "vault"
+    person = await town.person(vault=absent, vault_is_set=True)
+    await make_ready(town, person)
+    with pytest.raises(StorageFailed, match=str(absent)):
+        await person.collect(town.issuer.card)
+    assert not absent.parent.exists()
+    absent.mkdir(parents=True)
+    assert len(await person.collect(town.issuer.card)) == 1

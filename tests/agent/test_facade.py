@@ -49,7 +49,7 @@ async def test_without_a_witness_nothing_is_packed(town: Town, witness: House) -
     person = await town.person()
     sources = write_files(town.folder / "own", FILES)
     await town.close("witness")
-    with pytest.raises(PeerUnreachable):
+    with pytest.raises(PeerUnreachable, match=r"^Witness does not answer: "):
         await person.pack(sources, schema=SCHEMA, witness=witness.card)
     assert names(person.context.config.vault / "packages") == []
     assert await person.packages() == []

@@ -46,6 +46,26 @@ def test_a_request_holds_what_the_template_says(folder: Path) -> None:
     assert body.title == "Mortgage application"
 
 
+def test_limits_of_use_go_into_the_request(folder: Path) -> None:
+    """How often, and how far apart; a template says lengths, never dates."""
+    (folder / "mortgage.toml").write_text("uses = 12\nevery_seconds = 86400\n" + REQUEST)
+    when = make_request(context(folder), folder, "mortgage", signer=KEY).body.when
+    assert (when.uses, when.every_seconds) == (12, 86400)
+
+
+def test_who_judges_is_said(folder: Path) -> None:
+    """Evidence that goes to another party goes there because the person has read so; our own key is nobody else."""
+    other = Seed(bytes(32)).institution_key("sign").did
+    for verifier, said in ((other, other), (None, None), (KEY.did, None)):
+        body = make_request(context(folder), folder, "mortgage", signer=KEY, verifier=verifier).body
+        assert body.verifier == said
+    (folder / "mortgage.toml").write_text(f'verifier = "{other}"\n' + REQUEST)
+    assert make_request(context(folder), folder, "mortgage", signer=KEY, verifier=other).body.verifier == other
+    for verifier in (None, Seed(bytes(range(1, 33))).institution_key("sign").did):
+        with pytest.raises(ConfigInvalid, match="verifier"):
+            make_request(context(folder), folder, "mortgage", signer=KEY, verifier=verifier)
+
+
 def test_no_two_requests_are_the_same(folder: Path) -> None:
     """An answer to one is no answer to another."""
     surroundings = context(folder)
@@ -75,6 +95,8 @@ def test_a_name_that_is_no_template_is_not_found(folder: Path, name: str) -> Non
         ("valid_seconds = 3600", "valid_seconds = true"),
         ("use_seconds = 86400", 'use_seconds = "1 day"'),
         ("use_seconds = 86400", "use_seconds = 86400\nuses = 0"),
+        ("use_seconds = 86400", "use_seconds = 86400\nevery_seconds = 0"),
+        ("use_seconds = 86400", "use_seconds = 86400\nwhen = { uses = 3 }"),
         ('title = "Mortgage application"', ""),
         ('title = "Mortgage application"', 'title = "Mortgage"\nsubtitle = "application"'),
         ('title = "Mortgage application"', 'title = "Mortgage"\nnonce = "mine"'),

@@ -79,6 +79,12 @@ def lie(court: Court, *, signer: PrivateKey | None = None, **changes: object) ->
     agent.host.serve(VERIFY_PROTOCOL, handler)
 
 
+async def test_the_person_reads_who_judges(court: Court) -> None:
+    """Evidence goes to a party that stands on the screen."""
+    assert court.prepared.request.body.verifier == court.verifier.did
+    assert f"> {court.verifier.did}" in court.prepared.screen
+
+
 async def test_a_verifier_elsewhere_decides(court: Court) -> None:
     """What a trusted verifier accepts is released."""
     sent = await court.person.send(court.prepared)

@@ -3,6 +3,7 @@
 import functools
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -14,7 +15,7 @@ import pytest
 import trio
 
 from ddtp.chain.proof import entry_hash, verify_inclusion
-from ddtp.chain.sqlite_ledger import SqliteLedger, open_sqlite_ledger
+from ddtp.chain.sqlite_ledger import SqliteLedger, audit_file, open_sqlite_ledger
 from ddtp.chain.statement import Entry, EntryKind
 from ddtp.database import Connection
 from ddtp.errors import AlreadyRunning, ConfigInvalid, DiskFull, PolicyRefused, StorageFailed, StoreDamaged
@@ -323,6 +324,22 @@ async def state_of(path: Path) -> tuple[int, bytes]:
             assert await ledger.lookup(Entry.parse(make_entry(number)).digest) in ((), (number,))
             await ledger.prove(number)
         return head.size, head.root
+
+
+async def test_a_file_is_audited_without_its_key(path: Path) -> None:
+    """Who keeps a log can check it without its passphrase; a file that was never a log has nothing to check."""
+    assert await audit_file(path) is None
+    async with opened(path) as ledger:
+        await ledger.append(some(0, 300))
+    before = content(path)
+    assert await audit_file(path) == (ORIGIN, 300)
+    assert content(path) == before
+    database = sqlite3.connect(path)
+    with database:
+        database.execute("DELETE FROM lookup WHERE position = 7")
+    database.close()
+    with pytest.raises(StoreDamaged):
+        await audit_file(path)
 
 
 @pytest.mark.slow

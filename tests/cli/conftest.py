@@ -58,8 +58,8 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-def run(home: Path | None, *arguments: object, stdin: str = "", **more: str) -> Finished:
-    """Run the command line without a terminal."""
+def run(home: Path | None, *arguments: object, stdin: str = "", folder: Path | None = None, **more: str) -> Finished:
+    """Run the command line without a terminal, in a folder or wherever the tests run."""
     done = subprocess.run(
         command(home, arguments),
         input=stdin,
@@ -68,6 +68,7 @@ def run(home: Path | None, *arguments: object, stdin: str = "", **more: str) -> 
         timeout=TIMEOUT_SECONDS,
         env=environment(**more),
         check=False,
+        cwd=folder,
     )
     return Finished(done.returncode, done.stdout, done.stderr)
 

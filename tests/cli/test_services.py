@@ -104,6 +104,7 @@ def test_log_lines_are_json(town: Path) -> None:
     lines = (town / "log").read_text().splitlines()
     assert lines
     assert all({"time", "level", "event"} <= json.loads(line).keys() for line in lines)
+    assert any("the port changes at each start" in line for line in lines)
 
 
 def test_second_service_is_refused(town: Path) -> None:
@@ -226,6 +227,21 @@ def test_vault_moves_with_its_packages(town: Path) -> None:
     assert run(person, "inbox", "--json").json["packages"][0]["present"] is True
 
 
+def test_vault_of_a_home_that_is_named_from_where_one_stands(town: Path, tmp_path: Path) -> None:
+    """`--home person` means the same folder as its full name: the packages arrive, and only then the old place goes."""
+    shutil.copytree(town / "person", tmp_path / "person")
+    (tmp_path / "person" / "config.toml").unlink(missing_ok=True)
+    relative = Path("person")
+    assert run(relative, "collect", "Bank A", folder=tmp_path).code == 0
+    old = tmp_path / "person" / "vault"
+    moved = run(relative, "vault", "move", "drive", "--json", folder=tmp_path)
+    assert moved.code == 0, moved.err
+    assert not old.exists()
+    (package,) = run(relative, "inbox", "--json", folder=tmp_path).json["packages"]
+    assert package["present"] is True
+    assert Path(package["path"]).is_relative_to(tmp_path / "drive")
+
+
 def test_vault_of_a_running_service_stays(town: Path) -> None:
     """The vault does not move under a service."""
     (town / "bank" / "vault").mkdir(exist_ok=True)
@@ -251,4 +267,28 @@ def test_peer_that_does_not_answer(town: Path, tmp_path: Path) -> None:
     done = run(town / "person", "collect", card, "--json")
     assert done.code == 7
     assert done.error["code"] == "unreachable"
+    assert done.error["message"].startswith("Bank A does not answer: ")
+    assert "/ip4/127.0.0.1/tcp/9/" in done.error["message"]
     assert "card" in done.error["hint"]
+
+
+def test_an_institution_is_not_asked_for_what_it_does_not_do(town: Path, tmp_path: Path) -> None:
+    """The card says which roles it has: nobody is called, nothing is sealed, and the words are those of the card."""
+    bank = tmp_path / "bank"
+    assert run(bank, "init", "--institution", "Bank B", *CARD[2:], "--no-passphrase").code == 0
+    (bank / "config.toml").write_text((bank / "config.toml").read_text() + '[serve]\nroles = ["verifier"]\n')
+    card = tmp_path / "card"
+    assert run(bank, "card", "make", "--address", "/ip4/127.0.0.1/tcp/9", "--out", card).code == 0
+    papers = tmp_path / "papers"
+    papers.mkdir()
+    (papers / "x.txt").write_text("x")
+    for role, line in (
+        ("issuer", ["collect", card]),
+        ("witness", ["pack", papers, "--schema", "s/1", "--witness", card]),
+    ):
+        done = run(town / "person", *line, "--json")
+        assert done.code == 2
+        assert done.error["code"] == "not-found"
+        assert done.error["message"] == (
+            f"expected an institution with the role {role}, found Bank B with the roles: verifier"
+        )

@@ -174,10 +174,23 @@ def test_passphrase_file(ddtp: Run, home: Path, tmp_path: Path) -> None:
 
 
 def test_vault_elsewhere(ddtp: Run, home: Path, tmp_path: Path) -> None:
-    """--vault is remembered as an absolute path."""
-    vault = tmp_path / "a drive"
+    """--vault is remembered as an absolute path, and made for its owner alone."""
+    vault = tmp_path / "a drive" / "vault"
     assert ddtp("init", "--no-passphrase", "--vault", vault).code == 0
     assert ddtp("paths", "--json").json["vault"] == str(vault)
+    assert mode(vault) == 0o700
+
+
+def test_vault_of_a_new_home_moves(person: Run, home: Path, tmp_path: Path) -> None:
+    """A home without packages has no vault yet, and may say where it is to be."""
+    assert person("vault", "move", tmp_path / "drive").code == 0
+    assert (tmp_path / "drive").is_dir()
+    assert person("paths", "--json").json["vault"] == str(tmp_path / "drive")
+    (tmp_path / "drive").rmdir()
+    done = person("vault", "move", tmp_path / "other", "--json")
+    assert done.code == 1
+    assert "is the drive mounted?" in done.error["hint"]
+    assert not (tmp_path / "other").exists()
 
 
 def test_every_command_without_identity_explains_init(ddtp: Run) -> None:

@@ -9,6 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from ddtp.agent.anchoring import remote_ledger
+from ddtp.agent.facade import own_ledger
 from ddtp.chain.admission import AdmissionPolicy, policy_entry
 from ddtp.chain.allowance import PEER_RATE
 from ddtp.chain.statement import coarse
@@ -22,16 +23,17 @@ from ddtp.errors import (
     NotFound,
     PeerRefused,
     PeerVanished,
+    StorageFailed,
     StoreDamaged,
 )
 from ddtp.identity.document import Card, Role
 from ddtp.protocol.envelope import Signed
-from ddtp.store.keystore import locked
+from ddtp.store.keystore import load_identity, locked
 from ddtp.store.records import DATABASE_FILE
 from tests.attacks.quiet import Leaving, Way, leaving_holder, until
 from tests.daemons import free_port
 from tests.ledgers import make_entry, make_key
-from tests.town import FILES, ORIGIN, USE_SECONDS, Town, make_home, names, open_house, open_town
+from tests.town import FILES, ORIGIN, REQUEST, USE_SECONDS, Town, make_home, names, open_house, open_town
 
 
 @pytest.fixture
@@ -120,11 +122,98 @@ async def test_a_policy_that_is_missing_or_wrong_keeps_a_receiver_down(town: Tow
     config = town.receiver_config("other")
     assert config.receiver is not None
     config.receiver.policy.write_text("attestation = 'maybe'")
-    with pytest.raises(ConfigInvalid):
+    with pytest.raises(ConfigInvalid, match=f"{config.receiver.policy}.*attestation"):
         await start(config)
     config.receiver.policy.unlink()
     with pytest.raises(NotFound):
         await start(config)
+
+
+async def test_a_broken_template_keeps_a_receiver_down(town: Town) -> None:
+    """The operator hears of it, with its file and key, before a customer asks."""
+    config = town.receiver_config("other", request=REQUEST.replace("use_seconds = 86400", ""))
+    assert config.receiver is not None
+    with pytest.raises(ConfigInvalid, match=rf"use_seconds.*{config.receiver.requests / 'mortgage.toml'}"):
+        await start(config)
+
+
+async def test_a_vault_on_an_absent_drive_keeps_a_service_down(town: Town) -> None:
+    """A folder below the mount point would fill the wrong disk, and be hidden when the drive comes back."""
+    absent = town.folder / "drive" / "vault"
+    with pytest.raises(StorageFailed) as caught:
+        await start(town.receiver_config("other", vault=absent, vault_is_set=True))
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith("is the drive mounted?")
+    assert not absent.parent.exists()
+
+
+async def test_a_drive_that_goes_away_is_not_replaced(town: Town) -> None:
+    """The transfer is refused, nothing is written elsewhere, and it goes on when the drive is back."""
+    vault = town.folder / "drive"
+    vault.mkdir()
+    receiver = await town.open_receiver("other", vault=vault, vault_is_set=True)
+    person = await town.person()
+    package = await town.issue(person)
+    prepared = await person.prepare(package.path, card=receiver.card)
+    vault.rmdir()
+    with pytest.raises(PeerRefused) as caught:
+        await person.send(prepared)
+    assert caught.value.reason_code == "storage-failed"
+    assert not vault.exists()
+
+
+async def test_names_of_templates_must_fit_on_the_card(town: Town) -> None:
+    """A name that nobody can ask for, or a folder that is not there, is a mistake of the operator."""
+    config = town.receiver_config("other")
+    assert config.receiver is not None
+    template = config.receiver.requests / "mortgage.toml"
+    for name in ("x" * 65, "two  blanks"):
+        wrong = template.rename(template.with_stem(name))
+        with pytest.raises(ConfigInvalid, match=name):
+            await start(config)
+        wrong.rename(template)
+    missing = replace(config.receiver, requests=town.folder / "nowhere")
+    with pytest.raises(ConfigInvalid, match="nowhere"):
+        await start(replace(config, receiver=missing))
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        ({"listen": ("/ip4/127.0.0.1/udp/4001",)}, "listen.*udp"),
+        ({"announce": ("bank.example:4001",)}, "announce.*bank.example:4001"),
+        ({"announce": ("/dns4/bank.example/tcp/0",)}, "announce"),
+        ({"announce": ("/ip4/0.0.0.0/tcp/4001",)}, "card"),
+        ({"listen": ("/ip4/0.0.0.0/tcp/4001",)}, "card"),
+        ({"listen": ("/ip6/::/tcp/4001",)}, "card"),
+    ],
+)
+async def test_an_address_that_nobody_can_use_keeps_a_service_down(
+    tmp_path: Path, network: dict[str, tuple[str, ...]], words: str
+) -> None:
+    """Cards are handed out on paper: a wrong address on one is found when it is too late."""
+    make_home(tmp_path)
+    with pytest.raises(ConfigInvalid, match=words) as caught:
+        await start(institution(tmp_path, Role.LEDGER, ledger_origin=ORIGIN, **network))
+    assert words != "card" or caught.value.hint == "set [network] announce"
+
+
+async def test_a_template_that_breaks_later_is_told_to_the_institution(
+    town: Town, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The person is told whose fault it is, and nothing of the institution's disk."""
+    assert town.receiver.config.receiver is not None
+    template = town.receiver.config.receiver.requests / "mortgage.toml"
+    template.write_text(REQUEST.replace("use_seconds = 86400", ""))
+    person = await town.person()
+    package = await town.issue(person)
+    with pytest.raises(PeerRefused, match="broken one at this institution") as caught:
+        await person.prepare(package.path, card=town.receiver.card)
+    assert str(town.folder) not in caught.value.message
+    (record,) = [record for record in caplog.records if record.message == "a request template is broken"]
+    assert str(template) in record.reason
+    template.write_text(REQUEST)
+    assert await person.prepare(package.path, card=town.receiver.card)
 
 
 async def test_the_card_says_what_others_need(town: Town) -> None:
@@ -201,6 +290,17 @@ async def test_a_closed_log_is_written_by_its_writers(town: Town) -> None:
         with pytest.raises(PeerRefused) as caught:
             await log.append([make_entry(1, hour=coarse(town.clock()))])
         assert caught.value.reason_code == "policy-refused"
+
+
+async def test_a_log_keeps_its_name(tmp_path: Path) -> None:
+    """Proofs name the log; a setting that is edited after the first start must not make another history of it."""
+    make_home(tmp_path)
+    config = institution(tmp_path, Role.LEDGER, ledger_origin=ORIGIN)
+    async with own_ledger(config, load_identity(tmp_path, passphrase=None), clock=lambda: 1_800_000_000):
+        pass
+    with pytest.raises(ConfigInvalid, match=ORIGIN) as caught:
+        await start(replace(config, ledger_origin="other.example"))
+    assert caught.value.hint == "[ledger] origin in config.toml cannot change once ledger.db exists"
 
 
 async def test_a_stopping_service_takes_no_new_work(town: Town) -> None:

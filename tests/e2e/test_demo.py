@@ -81,6 +81,8 @@ def test_demo_shows_a_transfer_and_three_attacks(start: Start, tmp_path: Path) -
     code, out, err = finish(start("demo", "--keep", kept))
     assert (code, err) == (0, "")
     assert "VERIFIED" in out
+    assert "Checked by:" in out, "evidence goes to a verifier, which the person reads before"
+    assert "Checked by:" in (kept / "person" / "screen.txt").read_text()
     assert [out.count(f"Attack {number}") for number in (1, 2, 3)] == [1, 2, 1]
     for number, label in CAUGHT.values():
         assert f"=> caught by check {number}, {label}: " in out
