@@ -136,13 +136,15 @@ def signed_as_rejection(house: House, message: ReceiptMessage) -> ReceiptMessage
         (lambda house, message: other_receipt(house, message, ciphertext_root=bytes(32)), ProtocolViolation),
         (lambda house, message: other_receipt(house, message, transfer_id=bytes(16)), EvidenceError),
         (lambda house, message: other_receipt(house, message, grant=bytes(32)), EvidenceError),
+        (lambda house, message: other_receipt(house, message, at=NOW + 121), EvidenceError),
+        (lambda house, message: other_receipt(house, message, at=NOW - NOW % 3600 - 121), EvidenceError),
         (signed_as_rejection, EvidenceError),
         (signed_by_a_stranger, SignatureInvalid),
     ],
-    ids=["ciphertext root", "transfer id", "grant", "stage", "signer"],
+    ids=["ciphertext root", "transfer id", "grant", "in the future", "before the consent", "stage", "signer"],
 )
 async def test_a_receipt_for_something_else_gets_no_key(victim: Victim, lie: Lie, error: type[DdtpError]) -> None:
-    """Who does not sign for exactly the chunks that were sent, under exactly this consent, cannot read them."""
+    """Who does not sign for exactly the chunks that were sent, under this consent and now, cannot read them."""
     heard = await victim.meets(error, {"complete": lambda message: lie(victim.town.receiver, message)})
     assert heard.chunks
     assert heard.keys == []
