@@ -15,9 +15,7 @@ from ddtp.protocol.messages import Offer
 from ddtp.protocol.openings import Openings
 from ddtp.store.durable import make_directory, storage_errors, sync_directory, write_file
 from ddtp.store.records import Direction, TransferRow, TransferState
-from ddtp.verify.evidence import BUNDLE_VERSION, Bundle, encode_bundle
-
-BUNDLE_SUFFIX = ".ddtp-proof"
+from ddtp.verify.evidence import BUNDLE_SUFFIX, BUNDLE_VERSION, Bundle, encode_bundle
 
 
 @dataclass(frozen=True, slots=True)

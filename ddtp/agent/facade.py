@@ -222,6 +222,7 @@ class Agent:
 
         Raises:
             DecodeError, SignatureInvalid, EvidenceError: It is malformed, forged or expired.
+            PolicyRefused: A newer one is remembered.
         """
         now = self.context.clock()
         signed = parse_card(card, now=now)

@@ -5,11 +5,12 @@ With --json a result is one JSON object a line on stdout, and everything else is
 
 import contextlib
 import json
+import os
 import shutil
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, final
+from typing import Final, TextIO, final
 
 import typer
 
@@ -21,6 +22,7 @@ from ddtp.errors import (
     Cancelled,
     ConfirmationMissing,
     DdtpError,
+    PassphraseWrong,
     PeerAborted,
     PeerRefused,
     PeerUnreachable,
@@ -31,6 +33,9 @@ from ddtp.identity.language import Language
 
 _YES: Final = frozenset({"y", "yes", "是", "同意"})
 
+_DEFAULT_COLUMNS: Final = 80
+_LEAST_COLUMNS: Final = 2
+"""Of a list: what tells its rows apart."""
 MAX_COLUMNS: Final = 100
 """Wider lines of text are hard to read."""
 
@@ -42,11 +47,13 @@ class Console:
     Attributes:
         options: What was said for the whole run.
         language: Of texts for people.
+        after_interrupt: What a person can do after Ctrl-C; None if there is nothing to go on with.
     """
 
     def __init__(self, options: Options) -> None:
         self.options = options
         self.language = options.language or Language.EN
+        self.after_interrupt: str | None = None
 
     @property
     def words(self) -> Words:
@@ -60,13 +67,28 @@ class Console:
 
     def result(self, text: str, data: Mapping[str, object]) -> None:
         """Write the result: text for people, or the data as one line of JSON."""
-        out = json.dumps(data, ensure_ascii=False) if self.options.json_output else text.rstrip("\n")
+        self.draw(_shown(text), data)
+
+    def draw(self, text: str, data: Mapping[str, object]) -> None:
+        """Write a result whose text may control the terminal; nothing in it comes from others."""
+        out = _json(data) if self.options.json_output else text.rstrip("\n")
         sys.stdout.write(out + "\n" if out else "")
         sys.stdout.flush()
 
     def rows(self, heading: Sequence[str], rows: Sequence[Sequence[str]], data: Mapping[str, object]) -> None:
-        """Write a list: aligned columns for people, or the data as JSON."""
-        self.result(columns([heading, *rows]) if rows else "", data)
+        """Write a list: aligned columns for people, or the data as JSON.
+
+        At a terminal the last columns are left out as long as the rows do not fit; the first two always stay.
+        """
+        width = _terminal_columns(sys.stdout) if sys.stdout.isatty() and not self.options.json_output else None
+        shown = len(heading)
+        table = columns([heading, *rows])
+        while width is not None and shown > _LEAST_COLUMNS and _too_wide(table, width):
+            shown -= 1
+            table = columns([row[:shown] for row in (heading, *rows)])
+        self.result(table if rows else "", data)
+        if rows and shown < len(heading):
+            self.note(self.words.left_out.format(columns=", ".join(heading[shown:])))
 
     def note(self, text: str) -> None:
         """Tell a person something that is not the result."""
@@ -83,7 +105,7 @@ class Console:
             self._say(text.rstrip("\n"))
 
     def confirm(self, question: str, *, flag: str = "--yes") -> None:
-        """Ask a yes-or-no question; no answer means no.
+        """Ask a yes-or-no question; no answer means no, and so does the end of the input.
 
         Raises:
             Cancelled: The answer was no.
@@ -92,23 +114,28 @@ class Console:
         if not self.interactive:
             raise ConfirmationMissing(self.words.not_confirmed, hint=self.words.not_confirmed_hint.format(flag=flag))
         # typer.confirm writes a blank to stdout, which holds the result alone
-        sys.stderr.write(f"{question} [y/N] ")
+        sys.stderr.write(f"{_shown(question)} [y/N] ")
         sys.stderr.flush()
         if sys.stdin.readline().strip().casefold() not in _YES:
             raise Cancelled(self.words.cancelled)
 
     def ask_passphrase(self) -> str:
-        """Ask for the passphrase of a key file, unseen."""
-        return str(typer.prompt(self.words.unlock, hide_input=True, err=True))
+        """Ask for the passphrase of a key file, unseen.
+
+        Raises:
+            Cancelled: The input has ended.
+        """
+        return self._ask_unseen(self.words.unlock)
 
     def ask_new_passphrase(self) -> str:
         """Ask for a new passphrase, unseen, twice.
 
         Raises:
             UsageError: The two differ.
+            Cancelled: The input has ended.
         """
-        first = str(typer.prompt(self.words.new_unlock, hide_input=True, err=True))
-        if str(typer.prompt(self.words.again, hide_input=True, err=True)) != first:
+        first = self._ask_unseen(self.words.new_unlock)
+        if self._ask_unseen(self.words.again) != first:
             raise UsageError(self.words.passphrases_differ)
         return first
 
@@ -131,7 +158,7 @@ class Console:
         if error.hint is None and isinstance(error, PeerUnreachable):
             error.hint = self.words.unreachable_hint
         if self.options.json_output:
-            self._json({"error": _fields(error, reason)})
+            self._put(_json({"error": _fields(error, reason)}))
         else:
             detail = "".join(f" [{value}]" for value in _details(error).values())
             self._mark({}, self.words.error, error.message + detail, style="bold red")
@@ -160,27 +187,50 @@ class Console:
         self._trace(error)
         return 1
 
+    def interrupted(self) -> None:
+        """Tell that the person has broken off, and how it goes on if it does."""
+        if sys.stderr.isatty() and not self.options.json_output:
+            self._put("")  # the terminal has written ^C
+        self.note(self.words.interrupted)
+        if self.after_interrupt is not None:
+            self.note(f"  {self.words.next_step} {self.after_interrupt}")
+
+    def _ask_unseen(self, question: str) -> str:
+        # not typer.prompt, which makes one error of Ctrl-C and of the end of the input
+        import getpass
+
+        answer = ""
+        while not answer:
+            try:
+                answer = getpass.getpass(f"{question}: ")
+            except EOFError as err:
+                self._put("")
+                raise Cancelled(self.words.cancelled) from err
+        return answer
+
     def _trace(self, error: BaseException) -> None:
         if self.options.debug:
             self._say("".join(traceback.format_exception(error)))
 
     def _mark(self, data: Mapping[str, object], mark: str, text: str, *, style: str) -> None:
         if self.options.json_output:
-            self._json(data)
+            self._put(_json(data))
         elif sys.stderr.isatty():
             from rich.console import Console as Terminal
             from rich.text import Text
 
             # rich knows NO_COLOR and terminals without colour
             terminal = Terminal(stderr=True, soft_wrap=True, highlight=False)
-            terminal.print(Text.assemble((mark, style), " ", text))
+            told = _wrapped(f"{mark} {_shown(text)}").removeprefix(mark)
+            terminal.print(Text.assemble((mark, style), told))
         else:
             self._say(f"{mark} {text}")
 
-    def _json(self, data: Mapping[str, object]) -> None:
-        self._say(json.dumps(data, ensure_ascii=False))
-
     def _say(self, text: str) -> None:
+        shown = _shown(text)
+        self._put(_wrapped(shown) if sys.stderr.isatty() else shown)
+
+    def _put(self, text: str) -> None:
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
 
@@ -206,7 +256,27 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
 
 def text_columns() -> int:
     """Return how wide text for reading should be here, in cells."""
-    return min(shutil.get_terminal_size().columns, MAX_COLUMNS)
+    return min(_terminal_columns(sys.stderr), MAX_COLUMNS)
+
+
+def _terminal_columns(stream: TextIO) -> int:
+    fallback = _DEFAULT_COLUMNS
+    with contextlib.suppress(OSError):  # it is no terminal
+        fallback = os.get_terminal_size(stream.fileno()).columns or fallback
+    return shutil.get_terminal_size((fallback, 24)).columns
+
+
+def _wrapped(text: str) -> str:
+    """Return a text with its lines broken between words; a path or command stays whole."""
+    from ddtp.consent.layout import wrap
+
+    return wrap(text, text_columns(), cut=False).removesuffix("\n")
+
+
+def _too_wide(table: str, width: int) -> bool:
+    from ddtp.consent.layout import cells
+
+    return any(cells(line) > width for line in table.split("\n"))
 
 
 def human_bytes(count: int) -> str:
@@ -220,14 +290,36 @@ def human_bytes(count: int) -> str:
 
 
 def human_time(seconds: int) -> str:
-    """Return a time for people, in UTC."""
+    """Return a time for people, in UTC; one that no calendar has stays a number of seconds."""
     from datetime import UTC, datetime
 
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+    except (OverflowError, ValueError, OSError):
+        return f"{seconds} s"
+
+
+def _shown(text: str) -> str:
+    """Return a text that cannot control a terminal, whoever wrote parts of it: only its line ends stay."""
+    from ddtp.protocol.plain_text import printable
+
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def _json(data: Mapping[str, object]) -> str:
+    """Return data as one line of JSON that is UTF-8 and cannot control a terminal either."""
+    from ddtp.protocol.plain_text import is_printed
+
+    text = json.dumps(data, ensure_ascii=False)
+    if text.isprintable():
+        return text
+    return "".join(each if is_printed(each) else json.dumps(each)[1:-1] for each in text)
 
 
 def _cause(error: DdtpError) -> str | None:
     """Return what an error came from, unless its own message says so."""
+    if isinstance(error, PassphraseWrong):
+        return None  # a tag that does not fit is all that a wrong passphrase is
     match error.__cause__:
         case DdtpError() as cause:
             text = cause.message
@@ -254,6 +346,6 @@ def _details(error: DdtpError) -> dict[str, object]:
         case PeerRefused() | PeerAborted():
             return {"reason_code": error.reason_code}
         case VerificationFailed():
-            return {"step": error.step, "step_name": error.step_name}
+            return {"step": error.step, "step_name": error.step_name, "cause_code": error.cause_code}
         case _:
             return {}

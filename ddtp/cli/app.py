@@ -25,7 +25,7 @@ from ddtp.cli import (
 )
 from ddtp.cli._console import Console
 from ddtp.cli.options import Options, hoist
-from ddtp.errors import Cancelled, DdtpError, UsageError
+from ddtp.errors import DdtpError, UsageError
 from ddtp.identity.language import Language
 
 INTERRUPTED_EXIT_CODE: Final = 130
@@ -62,8 +62,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def _run(words: list[str], console: Console) -> int:
     try:
         code = _app()(words, prog_name="ddtp", obj=console, standalone_mode=False)
-    except typer.Abort:
-        return console.fail(Cancelled(console.words.cancelled))
     except typer.TyperException as err:
         return _misread(err, console)
     except BrokenPipeError:
@@ -72,7 +70,7 @@ def _run(words: list[str], console: Console) -> int:
         return _failed(err, console)
     if code == INTERRUPTED_EXIT_CODE:
         # the parser has made this of a KeyboardInterrupt; one that a nursery wrapped comes to _failed
-        console.note(console.words.interrupted)
+        console.interrupted()
     return code if isinstance(code, int) else 0
 
 
@@ -92,7 +90,7 @@ def _failed(error: BaseException, console: Console) -> int:
         case DdtpError() as known:
             return console.fail(known)
         case KeyboardInterrupt():
-            console.note(console.words.interrupted)
+            console.interrupted()
             return INTERRUPTED_EXIT_CODE
         case SystemExit() as stop:
             return stop.code if isinstance(stop.code, int) else 1
@@ -101,11 +99,12 @@ def _failed(error: BaseException, console: Console) -> int:
 
 
 def _single(error: BaseException) -> BaseException:
-    """Return what matters in a group that a nursery made: an error of ours, else the first."""
+    """Return what matters in a group that a nursery made: Ctrl-C, else an error of ours, else the first."""
     if not isinstance(error, BaseExceptionGroup):
         return error
     inner = [_single(each) for each in error.exceptions]
-    return next((each for each in inner if isinstance(each, DdtpError)), inner[0])
+    found = (each for kind in (KeyboardInterrupt, DdtpError) for each in inner if isinstance(each, kind))
+    return next(found, inner[0])
 
 
 def _reader_left() -> int:

@@ -20,14 +20,20 @@ if TYPE_CHECKING:
 
 MAX_CARD_BYTES: Final = 128 << 10
 """A card with all its registration evidence, as text."""
+CARD_STARTS: Final = (b"-----BEGIN DDTP CARD", b"DDTP:")
+"""How the text forms of a card start."""
 DAY_SECONDS: Final = 86_400
+_ENVELOPE_START: Final = b"\xd2"
+_START_BYTES: Final = 32
+MAX_NAMES: Final = 10
+"""Of files in a folder that are listed in a hint."""
 
 CardName = Annotated[str, typer.Argument(metavar="CARD", help="A card file, or the name or DID of a known card.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(help="Cards: who an institution is and where it answers.", no_args_is_help=True)
+    group = typer.Typer(help="Cards: who an institution is.", no_args_is_help=True)
     group.command("show", epilog=examples("ddtp card show bank-a.ddtp-card"))(show)
     group.command("add", epilog=examples("ddtp card add bank-a.ddtp-card", "ddtp card add bank-a.ddtp-card --trust"))(
         add
@@ -68,12 +74,6 @@ def add(
     async def remember(config: "Config", records: "Records") -> Path | None:
         from ddtp.cli import policies
 
-        same = [each for each in await known_in(records) if each.body.did == card.body.did]
-        if any(each.body.issued > card.body.issued for each in same):
-            raise UsageError(
-                f"expected a card of {card.body.name} that is not older than the one remembered, found an older one",
-                hint="ask the institution for its present card",
-            )
         await records.save_card(card.body.did, card.envelope, now=now)
         return policies.add_trust(config, card.body) if trust else None
 
@@ -131,7 +131,10 @@ def qr(
     card: CardName,
     out: Annotated[Path | None, typer.Option(help="Image to write: .png or .svg; by default the terminal.")] = None,
 ) -> None:
-    """Show a card as a QR code, on the terminal or as an image."""
+    """Show a card as a QR code.
+
+    On the terminal, or as an image.
+    """
     import io
 
     import segno
@@ -144,7 +147,7 @@ def qr(
     if out is None:
         drawn = io.StringIO()
         code.terminal(out=drawn, compact=True)
-        console.result(drawn.getvalue(), {"text": text})
+        console.draw(drawn.getvalue(), {"text": text})
         return
     if out.suffix.lower() not in {".png", ".svg"}:
         raise UsageError(f"expected an image that ends in .png or .svg, found {out.name!r}")
@@ -219,12 +222,43 @@ def read_card(file: Path) -> "Signed[Card]":
 
     Raises:
         NotFound: There is no such file.
+        UsageError: It is something else than a card.
         DecodeError, SignatureInvalid, EvidenceError: It is malformed, forged or expired.
     """
     from ddtp.identity.document import parse_card
     from ddtp.store.durable import read_file
 
+    if not file_start(file).startswith((*CARD_STARTS, _ENVELOPE_START)):
+        raise UsageError(
+            f"expected the file of a card, such as bank.ddtp-card, found something else in {file.name}",
+            hint="ddtp show FILE says what a file is",
+        )
     return parse_card(read_file(file, max_bytes=MAX_CARD_BYTES), now=int(time.time()))
+
+
+def file_start(file: Path) -> bytes:
+    """Return the first bytes of a file, enough to tell the kinds apart.
+
+    Raises:
+        NotFound: There is no such file.
+        StorageFailed: The disk refuses.
+    """
+    from ddtp.store.durable import storage_errors
+
+    with storage_errors(file), file.open("rb") as opened:
+        return opened.read(_START_BYTES)
+
+
+def names_in(folder: Path, suffix: str) -> list[str]:
+    """Return the names of files of one kind in a folder, at most `MAX_NAMES`.
+
+    Raises:
+        StorageFailed: The disk refuses.
+    """
+    from ddtp.store.durable import storage_errors
+
+    with storage_errors(folder):
+        return sorted(path.name for path in folder.iterdir() if path.name.endswith(suffix))[:MAX_NAMES]
 
 
 def describe(card: "Card") -> str:

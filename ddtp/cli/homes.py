@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+_TRIES: Final = 3
+"""Of a passphrase that is asked for, as other programs have it."""
 _MAX_PASSPHRASE_FILE_BYTES: Final = 8192
 """One line of at most 1024 characters."""
 
@@ -35,14 +37,31 @@ def settings(console: Console) -> "Config":
 
 
 def open_seed(console: Console, config: "Config") -> "Seed":
-    """Open the key file.
+    """Open the key file. A person at a terminal may mistype the passphrase twice.
 
     Raises:
         IdentityMissing, PassphraseWrong: It is missing or stays closed.
     """
+    secret = passphrase(console, config)
+    asked = secret is not None and _passphrase_file(console, config) is None
+    return _open_seed(console, config.home, secret, tries=_TRIES if asked else 1)
+
+
+def _open_seed(console: Console, home: Path, secret: str | None, *, tries: int) -> "Seed":
     from ddtp.store.keystore import load_identity
 
-    return load_identity(config.home, passphrase=passphrase(console, config))
+    try:
+        return load_identity(home, passphrase=secret)
+    except PassphraseWrong as err:
+        if tries == 1:
+            err.hint = console.words.unlock_lost
+            raise
+    console.show(console.words.unlock_again)
+    return _open_seed(console, home, console.ask_passphrase(), tries=tries - 1)
+
+
+def _passphrase_file(console: Console, config: "Config") -> Path | None:
+    return console.options.passphrase_file or config.passphrase_file
 
 
 def passphrase(console: Console, config: "Config") -> str | None:
@@ -56,7 +75,7 @@ def passphrase(console: Console, config: "Config") -> str | None:
 
     if not needs_passphrase(config.home):
         return None
-    file = console.options.passphrase_file or config.passphrase_file
+    file = _passphrase_file(console, config)
     if file is not None:
         return read_passphrase(file)
     if not console.interactive:
@@ -122,7 +141,7 @@ def with_agent(
         DdtpError: As `open_agent`, and as the work does.
     """
     known = config or settings(console)
-    secret = passphrase(console, known)
+    seed = open_seed(console, known)
 
     import trio
 
@@ -132,7 +151,7 @@ def with_agent(
     logging.basicConfig(level=logging.DEBUG if console.options.debug else logging.CRITICAL)
 
     async def main() -> Result:
-        async with open_agent(config=known, passphrase=secret) as agent:
+        async with open_agent(config=known, seed=seed) as agent:
             return await work(agent)
 
     return trio.run(main)

@@ -26,7 +26,7 @@ CardOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(help="Ledgers: logs of fingerprints that nobody can change.", no_args_is_help=True)
+    group = typer.Typer(help="Ledgers: logs of fingerprints.", no_args_is_help=True)
     group.command("head", epilog=examples("ddtp ledger head", 'ddtp ledger head --card "Bank A"'))(head)
     group.command("entries", epilog=examples("ddtp ledger entries 0 20"))(entries)
     group.command("lookup", epilog=examples("ddtp ledger lookup DIGEST"))(lookup)
@@ -35,7 +35,10 @@ def register(app: typer.Typer) -> None:
 
 
 def head(context: typer.Context, *, card: CardOption = None) -> None:
-    """Show the newest checkpoint of a ledger, after checking that the ledger has only grown."""
+    """Show the newest checkpoint of a ledger.
+
+    First it checks that the ledger has only grown.
+    """
     console = console_of(context)
 
     async def ask(ledger: "Ledger") -> "Signed[Checkpoint]":
@@ -53,7 +56,10 @@ def entries(
     stop: Annotated[int | None, typer.Argument(min=0, help="Position after the last; by default one page.")] = None,
     card: CardOption = None,
 ) -> None:
-    """List entries: all they show is a kind, a blinded fingerprint and an hour."""
+    """List the entries of a ledger.
+
+    All they show is a kind, a blinded fingerprint and an hour.
+    """
     from ddtp.chain.ledger import PAGE_ENTRIES
     from ddtp.chain.statement import Entry
 
@@ -97,7 +103,10 @@ def prove(
     index: Annotated[int, typer.Argument(min=0, help="Position of the entry.")],
     card: CardOption = None,
 ) -> None:
-    """Fetch an entry with the proof that a signed checkpoint covers it, and check the proof."""
+    """Fetch an entry and check its proof.
+
+    The proof shows that a signed checkpoint covers it.
+    """
     from ddtp.chain.proof import verify_inclusion
     from ddtp.chain.statement import Entry
 

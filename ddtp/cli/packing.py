@@ -1,6 +1,7 @@
 """`ddtp issue` and `ddtp pack`: put files into a package, for a person or as oneself."""
 
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,13 +19,18 @@ if TYPE_CHECKING:
     from ddtp.agent.facade import Agent
     from ddtp.agent.issuing import IssuedPackage
     from ddtp.config import Config
+    from ddtp.identity.document import HolderAddress
     from ddtp.protocol.leaves import Field
 
 _DEFAULT_VALID_DAYS: Final = 90
 """A quarter, as proofs of address and income usually have."""
+_MAX_VALID_DAYS: Final = 36_525
+"""A hundred years: certificates of birth hold for a life."""
+_SCHEMA: Final = re.compile(r"[^\s/]+/[0-9]+")
+_MAX_SCHEMA_CHARACTERS: Final = 200
 
 Files = Annotated[list[Path] | None, typer.Argument(metavar="FILES", help="Files and folders.", show_default=False)]
-Schema = Annotated[str, typer.Option(help='Kind of package, such as "bank-statement/1".')]
+Schema = Annotated[str, typer.Option(help='Kind of package: a name and a number, such as "bank-statement/1".')]
 Fields = Annotated[
     list[str] | None,
     typer.Option("--field", metavar="PATH[:KIND]=VALUE", help="A single value that can be shown by itself."),
@@ -58,9 +64,9 @@ def issue(
         Path | None, typer.Option(help="Package file to write; by default into [issuer] packages.", show_default=False)
     ] = None,
     field: Fields = None,
-    valid: Annotated[int, typer.Option(metavar="DAYS", min=1, help="How long the package is valid.")] = (
-        _DEFAULT_VALID_DAYS
-    ),
+    valid: Annotated[
+        int, typer.Option(metavar="DAYS", min=1, max=_MAX_VALID_DAYS, help="How long the package is valid.")
+    ] = (_DEFAULT_VALID_DAYS),
 ) -> None:
     """Issue a package to a person.
 
@@ -68,15 +74,14 @@ def issue(
     gets the file, or collects it.
     """
     from ddtp.agent.issuing import Draft
-    from ddtp.identity.document import parse_holder_address
 
     console = console_of(context)
     config = homes.settings(console)
     draft = Draft(
         paths=files or (),
         fields=parse_fields(field or ()),
-        schema=schema,
-        holder=parse_holder_address(holder, now=int(time.time())).body,
+        schema=check_schema(schema),
+        holder=parse_holder(holder),
         valid_seconds=valid * cards.DAY_SECONDS,
         output=_output(config, out),
     )
@@ -104,6 +109,7 @@ def pack(
     console = console_of(context)
     card = cards.find(console, witness)
     fields = parse_fields(field or ())
+    check_schema(schema)
 
     async def work(agent: "Agent") -> "IssuedPackage":
         with console.progress() as report:
@@ -135,6 +141,42 @@ def parse_fields(texts: Sequence[str]) -> "tuple[Field, ...]":
         except DecodeError as err:
             raise UsageError(f"the field {path!r} cannot stand in a package: {err.message}") from err
     return tuple(fields)
+
+
+def parse_holder(text: str) -> "HolderAddress":
+    """Read the address of a person, as `ddtp id --for` prints it.
+
+    Raises:
+        UsageError: It is no address, or was cut.
+        SignatureInvalid, EvidenceError: It is forged, or from the future.
+    """
+    from ddtp.identity.document import parse_holder_address
+
+    try:
+        return parse_holder_address(text.strip(), now=int(time.time())).body
+    except DecodeError as err:
+        raise UsageError(
+            f"expected --holder ddtp1:..., the whole address of a person, found something else: {err.message}",
+            hint="the person prints it with: ddtp id --for NAME",
+        ) from err
+
+
+def check_schema(text: str) -> str:
+    """Return the kind of a package if it has the form name/number.
+
+    Raises:
+        UsageError: It has not.
+    """
+    from ddtp.identity.naming import check_wording
+
+    expected = f"expected --schema as a name and a number, such as bank-statement/1, found {text[:40]!r}"
+    if len(text) > _MAX_SCHEMA_CHARACTERS or not _SCHEMA.fullmatch(text):
+        raise UsageError(expected)
+    try:
+        check_wording(text)
+    except DecodeError as err:
+        raise UsageError(expected) from err
+    return text
 
 
 def counting(report: Report, paths: Sequence[Path]) -> Callable[[int], None]:

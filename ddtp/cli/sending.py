@@ -1,5 +1,6 @@
 """`ddtp request`, `consent`, `send` and `resume`: what a person is asked, agrees to, and sends."""
 
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,14 +13,24 @@ import typer
 from ddtp.cli import cards, homes
 from ddtp.cli._console import Console, console_of, human_bytes, text_columns
 from ddtp.cli.examples import examples
-from ddtp.errors import EnvironmentProblem, NotFound, PeerError, UsageError, VerificationFailed
+from ddtp.errors import (
+    EnvironmentProblem,
+    EvidenceError,
+    NotFound,
+    PeerError,
+    PolicyRefused,
+    UsageError,
+    VerificationFailed,
+)
 
 if TYPE_CHECKING:
     from ddtp.agent.facade import Agent
     from ddtp.agent.sending import PreparedTransfer, SentTransfer
+    from ddtp.config import Config
     from ddtp.consent.request import Request
     from ddtp.identity.document import Card
     from ddtp.protocol.envelope import Signed
+    from ddtp.store.records import Records
     from ddtp.transfer.ports import Progress
 
 _ID_DIGITS: Final = 8
@@ -91,9 +102,9 @@ def consent(
     item: Items = None,
     purpose: Purposes = None,
 ) -> None:
-    """Show what you would agree to; sends nothing.
+    """Show what you would agree to.
 
-    This is the exact text that `ddtp send` would show and that a grant would name. Nothing is signed.
+    This is the exact text that `ddtp send` would show and that a grant would name. Nothing is signed or sent.
     """
     _run(console_of(context), [package], to, _Wish(template, item or (), purpose, yes=False, dry_run=True))
 
@@ -111,7 +122,7 @@ def send(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Agree without being asked.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show everything, sign and send nothing.")] = False,
 ) -> None:
-    """Send data to an institution, with your consent.
+    """Send data, with your consent.
 
     First it shows what is sent, what for, and what you agree to, and asks. The receiver gets the key only after it
     has signed for the sealed data, and signs again when it has verified it.
@@ -135,7 +146,7 @@ def resume(
         )
         _report(console, sent)
 
-    homes.with_agent(console, work)
+    _run_resumable(console, work, resumed=check_id(transfer))
 
 
 def check_id(text: str) -> str:
@@ -144,29 +155,49 @@ def check_id(text: str) -> str:
     Raises:
         UsageError: It is not hexadecimal, or shorter than four digits.
     """
-    digits = text.lower()
-    if not 4 <= len(digits) <= 32 or not set(digits) <= set("0123456789abcdef"):
+    if not is_id(text):
         raise UsageError(f"expected an id of 4 to 32 hexadecimal digits, found {text[:40]!r}")
-    return digits
+    return text.lower()
+
+
+def is_id(text: str) -> bool:
+    """Tell whether a text can be an id, or the beginning of one."""
+    return 4 <= len(text) <= 32 and set(text.lower()) <= set("0123456789abcdef")
 
 
 def _run(console: Console, files: Sequence[Path], to: str | None, wish: _Wish) -> None:
     async def work(agent: "Agent") -> None:
         card = await _receiver(console, agent, to)
-        for path, items in (await _packages(console, agent, files)).items():
-            prepared = await agent.prepare(
-                path,
-                card=card,
-                template=wish.template,
-                items=(*items, *wish.items),
-                purposes=None if wish.purposes is None else [number - 1 for number in wish.purposes],
-            )
+        for path, items in (await _packages(console, agent, files, card=card, template=wish.template)).items():
+            prepared = await _prepare(agent, path, card=card, items=(*items, *wish.items), wish=wish)
             if wish.dry_run:
                 _preview(console, prepared)
             else:
                 await _send(console, agent, prepared, yes=wish.yes)
 
-    homes.with_agent(console, work)
+    _run_resumable(console, work)
+
+
+def _run_resumable(console: Console, work: "Callable[[Agent], Awaitable[None]]", *, resumed: str | None = None) -> None:
+    """Run something that may leave an unfinished transfer; after Ctrl-C, find out how that one goes on.
+
+    Args:
+        console: Where the person breaks off.
+        work: What to do.
+        resumed: First digits of the transfer, if it is not a new one.
+    """
+    since = int(time.time())
+    try:
+        homes.with_agent(console, work)
+    except* KeyboardInterrupt:
+
+        async def find(_config: "Config", records: "Records") -> bytes | None:
+            return await _unfinished(records, since, resumed)
+
+        left = homes.with_records(console, find)
+        if left is not None:
+            console.after_interrupt = console.words.resume_hint.format(transfer=left.hex()[:_ID_DIGITS])
+        raise
 
 
 async def _receiver(console: Console, agent: "Agent", to: str | None) -> "Signed[Card]":
@@ -187,14 +218,30 @@ async def _receiver(console: Console, agent: "Agent", to: str | None) -> "Signed
     return card
 
 
-async def _packages(console: Console, agent: "Agent", files: Sequence[Path]) -> dict[Path, tuple[str, ...]]:
+async def _prepare(
+    agent: "Agent", path: Path, *, card: "Signed[Card]", items: Sequence[str], wish: _Wish
+) -> "PreparedTransfer":
+    purposes = None if wish.purposes is None else [number - 1 for number in wish.purposes]
+    try:
+        return await agent.prepare(path, card=card, template=wish.template, items=items, purposes=purposes)
+    except PolicyRefused as err:
+        # it may be one of several, or one that was found by a file of it
+        raise PolicyRefused(f"{path.name}: {err.message}", hint=err.hint) from err
+
+
+async def _packages(
+    console: Console, agent: "Agent", files: Sequence[Path], *, card: "Signed[Card]", template: str | None
+) -> dict[Path, tuple[str, ...]]:
     """Return the packages to send, each with the items that were named by their plain files."""
     from ddtp.agent.finding import find_item, is_package
 
     found: dict[Path, tuple[str, ...]] = {}
-    vault = [row.path for row in await agent.packages()]
     for file in files:
-        if is_package(file):
+        _check_no_folder(file)
+    whole = [is_package(file) for file in files]
+    vault = [] if all(whole) else await _asked_first(agent, card, template)
+    for file, packed in zip(files, whole, strict=True):
+        if packed:
             found.setdefault(file, ())
             continue
         hit = await homes.in_thread(partial(find_item, file, vault, seed=agent.context.seed))
@@ -207,18 +254,36 @@ async def _packages(console: Console, agent: "Agent", files: Sequence[Path]) -> 
     return found
 
 
+async def _asked_first(agent: "Agent", card: "Signed[Card]", template: str | None) -> list[Path]:
+    """Return the packages of the vault: those of a kind that the receiver asks for, then the others, newest first."""
+    from ddtp.agent.sending import fetch_request
+    from ddtp.protocol import envelope
+    from ddtp.protocol.package import Manifest
+
+    asked = (await fetch_request(agent.context, card, template=template)).body
+    kinds = {row.path: envelope.verify(Manifest, row.manifest).body.schema for row in await agent.packages()}
+    return sorted(kinds, key=lambda path: asked.ask_for(kinds[path]) is None)
+
+
+def _check_no_folder(path: Path) -> None:
+    from ddtp.store.packages import PACKAGE_SUFFIX
+
+    if path.is_dir():
+        # even the only one is not taken: what is sent has been named
+        names = ", ".join(cards.names_in(path, PACKAGE_SUFFIX)) or "none"
+        raise UsageError(f"expected a package or a file, found the folder {path}", hint=f"packages in it: {names}")
+
+
 def _screen(console: Console, prepared: "PreparedTransfer") -> str:
     from ddtp.consent.layout import wrap
+    from ddtp.identity.naming import show_blanks
 
-    return "\n".join(
-        [
-            wrap(prepared.screen, text_columns()),
-            _issued_by(console, prepared),
-            *(f"  {name}" for name in prepared.item_names),
-            f"  = {human_bytes(prepared.content_bytes)}",
-            "",
-        ]
-    )
+    # the issuer chose these names: marked and with visible blanks, they cannot pass for lines of ours
+    names = (f"  > {show_blanks(name)}" for name in prepared.item_names)
+    size = f"  = {human_bytes(prepared.content_bytes)}"
+    listed = "\n".join([_issued_by(console, prepared), *names, size])
+    columns = text_columns()
+    return f"{wrap(prepared.screen, columns)}\n{wrap(listed, columns)}"
 
 
 def _issued_by(console: Console, prepared: "PreparedTransfer") -> str:
@@ -281,7 +346,7 @@ async def _watch(
         with _progress(console) as tell:
             return await exchange(tell)
     except (PeerError, EnvironmentProblem) as err:
-        transfer_id = known or await _unfinished(agent, since)
+        transfer_id = known or await _unfinished(agent.records, since)
         if transfer_id is not None and err.hint is None:
             err.hint = console.words.resume_hint.format(transfer=transfer_id.hex()[:_ID_DIGITS])
         raise
@@ -293,12 +358,16 @@ def _progress(console: Console) -> "Iterator[Callable[[Progress], None]]":
         yield lambda progress: report(progress.phase.value, progress.bytes_done, progress.bytes_total)
 
 
-async def _unfinished(agent: "Agent", since: int) -> bytes | None:
+async def _unfinished(records: "Records", since: int, digits: str | None = None) -> bytes | None:
+    """Return the newest outgoing transfer that can go on: begun since a time, or with an id that starts so."""
     from ddtp.store.records import FINAL_STATES, Direction
 
-    rows = await agent.transfers(direction=Direction.OUT)
-    ids = (row.transfer_id for row in rows if row.created >= since and row.state not in FINAL_STATES)
-    return next(ids, None)
+    rows = [row for row in await records.transfers(direction=Direction.OUT) if row.state not in FINAL_STATES]
+    if digits is None:
+        ids = [row.transfer_id for row in rows if row.created >= since]
+    else:
+        ids = [row.transfer_id for row in rows if row.transfer_id.hex().startswith(digits)]
+    return next(iter(ids), None)
 
 
 def _report(console: Console, sent: "SentTransfer") -> None:
@@ -308,10 +377,13 @@ def _report(console: Console, sent: "SentTransfer") -> None:
         VerificationFailed: The receiver did not accept the data.
     """
     if not sent.verified:
-        text = console.words.rejected.format(name=sent.receiver_name, step=sent.failed_step, reason=sent.reason)
-        raise VerificationFailed(
-            text, step=sent.failed_step or 0, step_name="receiver", cause_code="rejected", hint=sent.reason
-        )
+        from ddtp.verify.steps import Step
+
+        assert sent.failed_step is not None, "a receipt that rejects names the step"
+        step = Step(sent.failed_step)
+        text = console.words.rejected.format(name=sent.receiver_name, step=step.value, reason=sent.reason)
+        # a receipt says which step failed and why, not the code of the cause: the code of the audience stands for it
+        raise VerificationFailed(text, step=step.value, step_name=step.label, cause_code=EvidenceError.code)
     text = console.words.delivered.format(
         name=sent.receiver_name,
         size=human_bytes(sent.content_bytes),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from ddtp.cli import homes
-from ddtp.cli._console import Console, console_of
+from ddtp.cli._console import Console, console_of, text_columns
 from ddtp.cli.examples import examples
 from ddtp.cli.home_checks import check_no_orphans
 from ddtp.cli.options import Options
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 _MAX_PHRASE_BYTES: Final = 4096
 """24 words of the longest kind in UTF-8, with generous spacing."""
+
+_LEAST_CHARACTERS: Final = 8
+"""Of a passphrase that is not warned about: NIST SP 800-63B s.5.1.1 takes fewer for no secret."""
+_CELLS_OF_WORD: Final = 14
+"""A number, a full stop, a blank and a word of up to eight letters with two blanks."""
 
 _HINTS: Final = """
 # passphrase_file = "passphrase"       # first line opens the key file, for a service that starts by itself
@@ -104,6 +109,8 @@ def init(
         config = homes.settings(console)
     if vault is not None:
         make_directory(config.vault)
+    if secret is not None and len(secret) < _LEAST_CHARACTERS:
+        console.warn(console.words.unlock_short.format(least=_LEAST_CHARACTERS))
     create_identity(config.home, seed, passphrase=secret, random_bytes=os.urandom)
     shown = phrase is None and (show_phrase or console.interactive)
     data: dict[str, object] = {
@@ -210,10 +217,11 @@ def _new_passphrase(console: Console, *, no_passphrase: bool) -> str | None:
 
 
 def _lines(seed: "Seed", console: Console) -> str:
-    """Return the words in lines of six, numbered so that none is skipped while writing."""
+    """Return the words in even lines, at most six words each, numbered so that none is skipped while writing."""
     found = seed.phrase(console.language).split()
     numbered = [f"{number:>2}. {word:<10}" for number, word in enumerate(found, start=1)]
-    return "\n".join("".join(numbered[start : start + 6]).rstrip() for start in range(0, len(numbered), 6))
+    count = next(each for each in (6, 4, 3, 2, 1) if each == 1 or each * _CELLS_OF_WORD <= text_columns())
+    return "\n".join("".join(numbered[start : start + count]).rstrip() for start in range(0, len(numbered), count))
 
 
 def _ready(console: Console, config: "Config") -> str:

@@ -1,15 +1,15 @@
 """`ddtp transfers`, `show` and `export`: what was sent and received, and taking it out with its proof."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ddtp.cli import cards, homes
 from ddtp.cli._console import Console, columns, console_of, human_bytes, human_time
 from ddtp.cli.examples import examples
-from ddtp.cli.sending import check_id
-from ddtp.errors import DecodeError, NotFound
+from ddtp.cli.sending import check_id, is_id
+from ddtp.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from ddtp.agent.exporting import ExportedTransfer
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ddtp.agent.inbox import ReceivedData
     from ddtp.config import Config
     from ddtp.store.records import PackageRow, ReceiptRow, Records, TransferRow
-
-_CARD_STARTS: Final = (b"-----BEGIN DDTP CARD", b"DDTP:")
 
 
 def register(app: typer.Typer) -> None:
@@ -31,7 +29,10 @@ def register(app: typer.Typer) -> None:
 
 
 def transfers(context: typer.Context) -> None:
-    """List what was sent and received, the newest first."""
+    """List what was sent and received.
+
+    The newest comes first.
+    """
     console = console_of(context)
 
     async def load(_config: "Config", records: "Records") -> "list[TransferRow]":
@@ -69,6 +70,8 @@ def show(
     if path.is_file():
         _show_file(console, path)
         return
+    if not is_id(thing):
+        raise NotFound(f"expected a file, or the id of a transfer or package, found neither: {thing[:60]}")
     digits = check_id(thing)
     from ddtp.agent.inbox import find_received
 
@@ -97,7 +100,7 @@ def export(
     transfer: Annotated[str, typer.Argument(help="Id of the transfer, or its first digits.")],
     to: Annotated[Path, typer.Option("--to", help="Folder to make; must not exist.")],
 ) -> None:
-    """Write the files and the proof of a transfer.
+    """Write files and proof of a transfer.
 
     Whoever has the proof bundle can verify it without this home and without asking anybody.
     """
@@ -150,9 +153,11 @@ def _show_transfer(
         lines.append(("Reason:", row.reason if row.failed_step is None else f"check {row.failed_step}: {row.reason}"))
     data = {"type": "transfer", **_json(row), "receipts": sorted(receipts)}
     if received is not None:
+        from ddtp.identity.naming import show_blanks
+
         lines.append(("Folder:", str(received.folder)))
-        lines += [(f"  {head.path}", human_bytes(head.size_bytes)) for head in received.files]
-        lines += [("Field:", f"{field.path} = {field.value}") for field in received.fields]
+        lines += [(f"  {show_blanks(head.path)}", human_bytes(head.size_bytes)) for head in received.files]
+        lines += [("Field:", f"{show_blanks(field.path)} = {show_blanks(field.value)}") for field in received.fields]
         data["folder"] = str(received.folder)
         data["fields"] = {field.path: field.value for field in received.fields}
     console.result(columns(lines), data)
@@ -160,12 +165,10 @@ def _show_transfer(
 
 def _show_file(console: Console, path: Path) -> None:
     from ddtp.agent.finding import is_package
-    from ddtp.store.durable import storage_errors
     from ddtp.verify.evidence import BUNDLE_MAGIC
 
-    with storage_errors(path), path.open("rb") as file:
-        start = file.read(64)
-    if start.startswith(_CARD_STARTS):
+    start = cards.file_start(path)
+    if start.startswith(cards.CARD_STARTS):
         card = cards.read_card(path).body
         console.result("A card.\n" + cards.describe(card), {"type": "card", **cards.to_json(card)})
     elif start.startswith(BUNDLE_MAGIC):
@@ -173,7 +176,7 @@ def _show_file(console: Console, path: Path) -> None:
     elif is_package(path):
         _show_package(console, path)
     else:
-        raise DecodeError(
+        raise UsageError(
             f"expected a package, card or proof bundle in {path.name}, found something else",
             hint="ddtp send finds the package that a plain file came from",
         )

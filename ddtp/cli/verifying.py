@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-from ddtp.cli import homes, policies
+from ddtp.cli import cards, homes, policies
 from ddtp.cli._console import console_of
 from ddtp.cli.examples import examples
 from ddtp.errors import EvidenceError, UsageError
@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
 def verify(
     context: typer.Context,
     *,
-    bundle: Annotated[Path, typer.Argument(help="The proof bundle.")],
+    bundle: Annotated[Path, typer.Argument(help="The proof bundle, or the folder that it is in.")],
     files: Annotated[
         Path | None, typer.Option(help='Folder with the files; by default "files" beside the bundle, if it is there.')
     ] = None,
@@ -49,6 +49,7 @@ def verify(
     from ddtp.verify.report import explain, to_json
 
     console = console_of(context)
+    bundle = find_bundle(bundle)
     trusted = policies.find_policy(homes.settings(console), policy)
     beside = bundle.parent / _FILES
     report = check_bundle(
@@ -61,6 +62,27 @@ def verify(
     console.result(explain(report, console.language), to_json(report))
     if not report.passed:
         raise typer.Exit(EvidenceError.exit_code)
+
+
+def find_bundle(path: Path) -> Path:
+    """Return the proof bundle at a path: the file itself, or the only one in a folder.
+
+    Raises:
+        NotFound: There is no such file.
+        UsageError: The folder holds no bundle, or several.
+    """
+    from ddtp.verify.evidence import BUNDLE_SUFFIX
+
+    if path.is_dir():
+        names = cards.names_in(path, BUNDLE_SUFFIX)
+        if len(names) != 1:
+            found = ", ".join(names) or "none"
+            raise UsageError(
+                f"expected the folder of one proof bundle, found the folder {path}", hint=f"in it: {found}"
+            )
+        return path / names[0]
+    cards.file_start(path)
+    return path
 
 
 def parse_time(text: str) -> int:

@@ -29,6 +29,9 @@ class Words:
     new_unlock: str
     again: str
     passphrases_differ: str
+    unlock_again: str
+    unlock_lost: str
+    unlock_short: str
     phrase_heading: str
     phrase_advice: str
     phrase_hidden: str
@@ -47,6 +50,7 @@ class Words:
     resume_hint: str
     unreachable_hint: str
     pack_hint: str
+    left_out: str
     phases: Mapping[str, str]
 
 
@@ -60,13 +64,16 @@ _WORDS: Final = MappingProxyType(
             defect="this is a defect of DDTP, not a mistake of yours: {error}",
             defect_advice="run the command again with --debug and report what it prints",
             cancelled="cancelled; nothing was sent or changed",
-            interrupted="interrupted; ddtp transfers shows what can go on with ddtp resume",
+            interrupted="interrupted",
             not_confirmed="expected somebody to confirm, found nobody who can be asked",
             not_confirmed_hint="run it in a terminal, or add {flag} if you have read what it does",
             unlock="Passphrase",
             new_unlock="Choose a passphrase that protects your keys on this machine",
             again="The same passphrase again",
             passphrases_differ="expected the same passphrase twice, found two different ones",
+            unlock_again="This is not the passphrase. Again, please.",
+            unlock_lost="if it is lost, bring the keys back from the 24 words: ddtp --home NEW init --phrase FILE",
+            unlock_short="it has fewer than {least} characters; whoever gets the key file can guess it",
             phrase_heading="Your recovery phrase:",
             phrase_advice=(
                 "Write these 24 words on paper, in this order, and keep the paper where nobody else looks.\n"
@@ -98,13 +105,14 @@ _WORDS: Final = MappingProxyType(
                 "Delivered: {name} has signed that the data arrived complete and unchanged, is genuine, and was sent\n"
                 "with your consent. {size}, transfer {transfer}."
             ),
-            rejected="{name} received the data but did not accept it: check {step} failed ({reason}).",
+            rejected='{name} received the data but did not accept it: check {step} failed. It says: "{reason}"',
             resume_hint="nothing is lost; go on later with: ddtp resume {transfer}",
             unreachable_hint="check the network; if it works, ask the institution for its present card",
             pack_hint=(
                 "ask the institution that made the file for a package (ddtp collect NAME), "
                 "or pack it yourself: ddtp pack FILE --schema NAME --witness CARD"
             ),
+            left_out="Too wide for this terminal, and left out: {columns}. --json has everything.",
             phases=MappingProxyType(
                 {
                     "packing": "reading and sealing",
@@ -126,13 +134,16 @@ _WORDS: Final = MappingProxyType(
             defect="这是 DDTP 自身的缺陷，不是您的操作有误：{error}",
             defect_advice="请加上 --debug 再运行一次，并把输出内容反馈给我们",
             cancelled="已取消；没有发送或更改任何内容",
-            interrupted="已中断；用 ddtp transfers 查看可继续的传输，再用 ddtp resume 继续",
+            interrupted="已中断",
             not_confirmed="需要本人确认，但当前无法询问",
             not_confirmed_hint="请在终端中运行；若已了解后果，可加上 {flag}",
             unlock="口令",
             new_unlock="请设定一个口令，用来保护本机上的密钥",
             again="请再输入一次",
             passphrases_differ="两次输入的口令不一致",
+            unlock_again="口令不对，请再输入一次。",
+            unlock_lost="若口令遗失，可用 24 个助记词在新的目录中恢复密钥：ddtp --home 新目录 init --phrase 文件",
+            unlock_short="口令不足 {least} 个字符；得到密钥文件的人可以猜出它",
             phrase_heading="您的恢复助记词：",
             phrase_advice=(
                 "请按顺序把这 24 个字抄写在纸上，放在别人看不到的地方。\n"
@@ -164,13 +175,14 @@ _WORDS: Final = MappingProxyType(
                 "已送达：{name} 已签署回执，确认数据完整、未被改动、真实有效，且经您同意。\n"
                 "共 {size}。传输编号 {transfer}。"
             ),
-            rejected="{name} 收到了数据，但未予采信：第 {step} 项检查未通过（{reason}）。",
+            rejected="{name} 收到了数据，但未予采信：第 {step} 项检查未通过。对方说明：“{reason}”",
             resume_hint="数据没有丢失；稍后可继续：ddtp resume {transfer}",
             unreachable_hint="请检查网络；若网络正常，请向该机构索取最新名片",
             pack_hint=(
                 "请向出具文件的机构领取数据包（ddtp collect 名称），"
                 "或自行打包：ddtp pack 文件 --schema 类别 --witness 名片"
             ),
+            left_out="终端宽度不足，未显示：{columns}。完整内容见 --json。",
             phases=MappingProxyType(
                 {
                     "packing": "读取并加密",

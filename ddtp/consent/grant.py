@@ -16,7 +16,7 @@ from ddtp.consent.choice import (
     WithdrawalDelay,
     check_choice,
 )
-from ddtp.consent.request import Keep, Moment, Party, Request, Sentence, When
+from ddtp.consent.request import Keep, Party, Request, Sentence, When
 from ddtp.errors import ConsentInvalid, DecodeError
 from ddtp.identity.did import public_key_of
 from ddtp.identity.document import CLOCK_SKEW_SECONDS
@@ -24,7 +24,7 @@ from ddtp.identity.language import Language
 from ddtp.identity.naming import check_wording
 from ddtp.protocol.envelope import Signed
 from ddtp.protocol.package import Disclosure, Manifest
-from ddtp.protocol.record import Did, Digest, Identifier, Limit, Range, Record
+from ddtp.protocol.record import Did, Digest, Identifier, Limit, Moment, Range, Record
 
 _Evidence = Annotated[bytes, Limit(8 << 10, least=1)]
 """A signed object of another chapter or another system, kept as it came."""

@@ -17,15 +17,16 @@ _CLOSING: Final = frozenset("，。；：、！？）》」』】”’,.;:!?)]}
 """Never the first on a line: GB/T 15834 s.5.1 and common typesetting."""
 
 
-def wrap(screen: str, columns: int = DEFAULT_COLUMNS) -> str:
+def wrap(screen: str, columns: int = DEFAULT_COLUMNS, *, cut: bool = True) -> str:
     """Return a screen with no line wider than `columns` cells, for display only.
 
     Args:
         screen: Text of `screen.render`.
         columns: Width of the terminal in cells, of which Chinese characters take two; at least 24.
+        cut: Cut a word that is wider than a line. Without it such a word, as a path or a command, stays whole.
     """
     width = max(columns, MIN_COLUMNS)
-    return "".join(line + "\n" for paragraph in screen.splitlines() for line in _wrap_line(paragraph, width))
+    return "".join(line + "\n" for paragraph in screen.splitlines() for line in _wrap_line(paragraph, width, cut=cut))
 
 
 def cells(text: str) -> int:
@@ -39,14 +40,14 @@ def _cell(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in {"W", "F"} else 1
 
 
-def _wrap_line(line: str, width: int) -> Iterator[str]:
+def _wrap_line(line: str, width: int, *, cut: bool) -> Iterator[str]:
     words = line.lstrip(" ")
     prefix = line[: len(line) - len(words)]
     if words.startswith(_MARK):
         prefix, words = prefix + _MARK, words.removeprefix(_MARK)
     room = width - cells(prefix)
     row = ""
-    for piece in _pieces(words, room):
+    for piece in _pieces(words, room if cut else None):
         if row and cells(row) + cells(piece.rstrip(" ")) > room:
             yield (prefix + row).rstrip(" ")
             row = ""
@@ -54,11 +55,12 @@ def _wrap_line(line: str, width: int) -> Iterator[str]:
     yield (prefix + row).rstrip(" ")
 
 
-def _pieces(text: str, room: int) -> Iterator[str]:
-    """Split a text where a line may be broken; no piece is wider than `room`."""
+def _pieces(text: str, room: int | None) -> Iterator[str]:
+    """Split a text where a line may be broken; no piece is wider than `room`, if that is given."""
     piece = ""
     for character in text:
-        if piece and (_may_break(piece[-1], character) or cells(piece) + _cell(character) > room):
+        too_wide = room is not None and cells(piece) + _cell(character) > room
+        if piece and (too_wide or _may_break(piece[-1], character)):
             yield piece
             piece = ""
         piece += character

@@ -16,7 +16,7 @@ from ddtp.protocol import envelope
 from ddtp.protocol.codec import Buffer
 from ddtp.protocol.envelope import Signed
 from ddtp.protocol.paths import PathText
-from ddtp.protocol.record import Did, Digest, Identifier, Limit, Name, Range, Record
+from ddtp.protocol.record import Did, Digest, Identifier, Limit, Moment, Name, Range, Record
 
 MAX_PURPOSES: Final = 16
 """More purposes than a person reads are no consent."""
@@ -25,8 +25,6 @@ MAX_ITEMS: Final = 256
 EVERYTHING: Final = "*"
 """The item that stands for all of a package."""
 
-Moment = Annotated[int, Range(0, 253_370_764_800)]
-"""Seconds since the epoch, up to the start of the year 9999: what a screen can show as a date."""
 Duration = Annotated[int, Range(1, 3_155_760_000)]
 """Seconds, up to a hundred years."""
 Level = Annotated[int, Range(1, 4)]

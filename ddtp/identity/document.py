@@ -20,7 +20,7 @@ from ddtp.identity.naming import check_name, check_wording
 from ddtp.protocol import envelope
 from ddtp.protocol.codec import Buffer
 from ddtp.protocol.envelope import Signed
-from ddtp.protocol.record import Did, Limit, Name, PublicKey, Record, Seconds
+from ddtp.protocol.record import Did, Limit, Moment, Name, PublicKey, Record, Seconds
 
 CLOCK_SKEW_SECONDS: Final = 120
 """How far a time may lie in the future: phones without network time drift by a minute or two. Never for an expiry."""
@@ -111,8 +111,8 @@ class Card(Record):
     addresses: Addresses
     logs: Annotated[tuple[LogRef, ...], Limit(MAX_LOGS)]
     requests: Annotated[tuple[Name, ...], Limit(MAX_REQUESTS)]
-    issued: Seconds
-    expires: Seconds
+    issued: Moment
+    expires: Moment
     registration: Annotated[bytes, Limit(32 << 10, least=1)] | None = None
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ Korean, as UTS 39 calls highly restrictive. Look-alikes inside one script cannot
 identifiers, or trusts a registry.
 """
 
+import re
 import unicodedata
 from itertools import groupby
 from typing import Final
@@ -14,6 +15,8 @@ from ddtp.errors import DecodeError
 _EAST_ASIAN: Final = frozenset({"CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "IDEOGRAPHIC"})
 _BLANK: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 """Letters and symbols that show as nothing: https://www.unicode.org/reports/tr36/#Invisible_Characters"""
+OPEN_BOX: Final = "\N{OPEN BOX}"
+"""Stands for a blank that would not be seen."""
 _MAX_MARKS: Final = 3
 """Marks on one letter: Vietnamese and Thai use two; dozens climb into the lines above and below."""
 
@@ -29,11 +32,23 @@ def check_wording(text: str) -> None:
     if text != text.strip() or "  " in text:
         raise DecodeError("expected words separated by single spaces, found more blanks")
     for character in text:
-        if character in _BLANK or (character != " " and unicodedata.category(character) == "Zs"):
+        if character in _BLANK or _is_odd_blank(character):
             raise DecodeError(f"expected no blanks but spaces, found U+{ord(character):04X}")
     for marked, run in groupby(text, key=_is_mark):
         if marked and sum(1 for _ in run) > _MAX_MARKS:
             raise DecodeError(f"expected at most {_MAX_MARKS} marks on a letter, found more")
+
+
+def show_blanks(text: str) -> str:
+    """Return a text in which every blank can be seen, for a screen that shows what is no wording, such as a path.
+
+    A single space between words stays. Any other blank, and each space of a row, becomes U+2423, and marks that would
+    climb into other lines become question marks.
+    """
+    shown = "".join(OPEN_BOX if character in _BLANK or _is_odd_blank(character) else character for character in text)
+    rows = re.sub(" {2,}|^ +| +$", lambda row: OPEN_BOX * len(row.group()), shown)
+    runs = (("".join(run), marked) for marked, run in groupby(rows, key=_is_mark))
+    return "".join(run[:_MAX_MARKS] + "?" * (len(run) - _MAX_MARKS) if marked else run for run, marked in runs)
 
 
 def check_name(name: str) -> None:
@@ -54,6 +69,10 @@ def check_name(name: str) -> None:
     scripts = {_script(character) for character in letters} - {""}
     if len(scripts - {"EAST ASIAN"}) > 1 or ("EAST ASIAN" in scripts and scripts - {"EAST ASIAN", "LATIN"}):
         raise DecodeError(f"expected a name in one script, found {' and '.join(sorted(scripts)).lower()}")
+
+
+def _is_odd_blank(character: str) -> bool:
+    return character != " " and unicodedata.category(character) == "Zs"
 
 
 def _is_mark(character: str) -> bool:

@@ -5,6 +5,7 @@ The words are the seed itself and an 8-bit checksum; no passphrase is mixed in. 
 
 import difflib
 import functools
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -19,6 +20,8 @@ WORD_COUNT: Final = 24
 _LISTS: Final[Mapping[Language, str]] = {Language.EN: "english", Language.ZH: "chinese_simplified"}
 _MAX_CHARACTERS: Final = 1024
 """More than 24 of the longest words with generous spacing."""
+_NUMBER: Final = re.compile(r"[0-9]+\.?")
+"""How a written phrase counts its words; no word has a digit."""
 _MAX_SHOWN: Final = 16
 """Of a word that is no word, this much is repeated in a message: what was typed may be something else altogether."""
 
@@ -32,14 +35,15 @@ def parse_phrase(text: str) -> bytes:
     """Return the seed, 32 bytes, that a phrase is.
 
     Args:
-        text: 24 words of one language in any letter case; spaces may be missing between Chinese ones.
+        text: 24 words of one language in any letter case, numbered or not; spaces may be missing between Chinese ones.
 
     Raises:
         UsageError: The count is wrong, a word is not in the list, or the checksum fails.
     """
     if len(text) > _MAX_CHARACTERS:
         raise UsageError(f"expected a phrase of at most {_MAX_CHARACTERS} characters, found {len(text)}")
-    words = unicodedata.normalize("NFKC", text).lower().split()
+    # whoever wrote the words down as they were shown has numbered them
+    words = [word for word in unicodedata.normalize("NFKC", text).lower().split() if not _NUMBER.fullmatch(word)]
     chinese = any("\u4e00" <= letter <= "\u9fff" for letter in "".join(words))
     language = Language.ZH if chinese else Language.EN
     if chinese:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import cbor2
 
 from ddtp.errors import DecodeError
+from ddtp.protocol.plain_text import is_printed
 
 Buffer = bytes | bytearray | memoryview
 Value = int | str | bytes | bool | Sequence["Value"] | Mapping[str, "Value"] | Mapping[int, "Value"]
@@ -131,8 +132,8 @@ def check_text(text: str) -> None:
     if not unicodedata.is_normalized("NFC", text):
         raise DecodeError("expected text in Unicode form NFC")
     for character in text:
-        # spec/01 s.4: what a person reads must be what the bytes say, so nothing invisible or reordering
-        if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}:
+        # spec/01 s.3: what a person reads must be what the bytes say, so nothing invisible or reordering
+        if not is_printed(character):
             raise DecodeError(f"expected printable text, found the character U+{ord(character):04X}")
 
 

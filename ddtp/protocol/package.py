@@ -35,7 +35,7 @@ from ddtp.protocol.openings import (
     check_openings,
     package_root,
 )
-from ddtp.protocol.record import Did, Digest, Identifier, Name, Record, Seconds
+from ddtp.protocol.record import Did, Digest, Identifier, Moment, Name, Record
 
 __all__ = [
     "CHUNK_SIZE_DEFAULT",
@@ -87,8 +87,8 @@ class Manifest(Record):
     holder: Did
     schema: Name
     root: Digest
-    issued: Seconds
-    expires: Seconds
+    issued: Moment
+    expires: Moment
     status: Name | None = None
     supersedes: Identifier | None = None
 

@@ -60,6 +60,8 @@ Did = Annotated[str, Limit(256, least=8)]
 """A decentralized identifier (spec/05); the syntax is checked where it is resolved."""
 Seconds = Annotated[int, Range(0, 1 << 40)]
 """A time in seconds since 1970-01-01 UTC, or a duration in seconds."""
+Moment = Annotated[int, Range(0, 253_370_764_800)]
+"""A time in seconds since 1970-01-01 UTC, up to the start of the year 9999: what a screen can show as a date."""
 Name = Annotated[str, Limit(200, least=1)]
 """A short text that people read."""
 

@@ -119,7 +119,10 @@ def locked(home: Path) -> Iterator[None]:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as err:
-                raise AlreadyRunning(f"expected {home} to be free, found another process using it") from err
+                raise AlreadyRunning(
+                    f"expected {home} to be free, found another process using it",
+                    hint="ddtp serve already runs here, or its vault is being moved",
+                ) from err
         yield
     finally:
         os.close(descriptor)

@@ -9,11 +9,14 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import final
 
 from ddtp.database import Database, Transaction, open_database
 from ddtp.errors import EnvironmentProblem, NotFound, PolicyRefused, StoreDamaged
+from ddtp.identity.document import Card
+from ddtp.protocol.envelope import verify
 from ddtp.store.durable import make_directory
 from ddtp.store.schema import MIGRATIONS
 
@@ -120,11 +123,16 @@ class Records:
         self._database = database
 
     async def save_card(self, did: str, envelope: bytes, *, now: int) -> None:
-        """Remember a card, replacing an older one of the same DID."""
-        await self._database.execute(
-            "INSERT INTO card VALUES (?, ?, ?) ON CONFLICT (did) DO UPDATE SET envelope = excluded.envelope",
-            (did, envelope, now),
-        )
+        """Remember a card, replacing one of the same DID that is not newer.
+
+        Raises:
+            PolicyRefused: A newer one is remembered and stays: the institution has given up what the older one says.
+        """
+        if not await self._database.transaction(partial(_replace_older_card, did=did, envelope=envelope, now=now)):
+            raise PolicyRefused(
+                "expected a card that is not older than the one remembered, found an older one",
+                hint="ask the institution for its present card",
+            )
 
     async def cards(self) -> list[bytes]:
         """Return the envelopes of the newest `LIST_LIMIT` cards, oldest first."""
@@ -372,6 +380,22 @@ class Records:
             return bool(transaction.fetch_all(query, (grant_digest,)) == [(transfer_id,)])
 
         return await self._database.transaction(consume)
+
+
+def _replace_older_card(transaction: Transaction, *, did: str, envelope: bytes, now: int) -> bool:
+    issued = _issued(envelope)
+    known = transaction.fetch_all("SELECT envelope FROM card WHERE did = ?", (did,))
+    if any(_issued(each) > issued for (each,) in known):
+        return False
+    transaction.execute(
+        "INSERT INTO card VALUES (?, ?, ?) ON CONFLICT (did) DO UPDATE SET envelope = excluded.envelope",
+        (did, envelope, now),
+    )
+    return True
+
+
+def _issued(card: bytes) -> int:
+    return verify(Card, card).body.issued
 
 
 @asynccontextmanager

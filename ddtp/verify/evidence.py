@@ -16,6 +16,9 @@ from ddtp.protocol.record import Limit, Range, Record
 BUNDLE_MAGIC = b"DDTP-PROOF 1\n"
 """First line of a bundle: tells people and tools what the file is, and the version of its format."""
 
+BUNDLE_SUFFIX = ".ddtp-proof"
+"""How the name of a bundle's file ends."""
+
 BUNDLE_VERSION = 1
 
 MAX_RECEIPTS = 2

@@ -1,12 +1,15 @@
 """The command line as its users have it: a process of its own, with or without a terminal."""
 
+import fcntl
 import json
 import os
 import pty
 import select
 import shutil
+import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -83,6 +86,13 @@ def ddtp(home: Path) -> Run:
     return run_here
 
 
+def _take_terminal() -> None:
+    # Only a controlling terminal makes an interrupt of Ctrl-C; tests in the background of a shell inherit that
+    # interrupts are ignored
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def terminal(home: Path) -> Run:
     """Runs the command line at a terminal; each answer is typed when its question stands there.
@@ -90,7 +100,7 @@ def terminal(home: Path) -> Run:
     A question ends with a blank: only then is what was typed before thrown away, and echo off.
     """
 
-    def run(*arguments: object, answers: Sequence[tuple[str, str]]) -> Finished:
+    def run(*arguments: object, answers: Sequence[tuple[str, str]], home: Path = home, **more: str) -> Finished:
         try:
             master, slave = pty.openpty()
         except OSError as err:
@@ -100,8 +110,9 @@ def terminal(home: Path) -> Run:
             stdin=slave,
             stdout=subprocess.PIPE,
             stderr=slave,
-            env=environment(),
+            env=environment(**more),
             start_new_session=True,
+            preexec_fn=_take_terminal,  # noqa: PLW1509 - no thread runs here
         )
         os.close(slave)
         seen, waiting = "", list(answers)

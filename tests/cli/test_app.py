@@ -60,6 +60,17 @@ def test_help_lists_every_command(ddtp: Run) -> None:
     assert "Exit codes:" in done.out
 
 
+@pytest.mark.parametrize("group", [[], ["card"], ["ledger"]])
+def test_help_of_a_narrow_terminal_is_whole(ddtp: Run, group: list[str]) -> None:
+    """At 60 columns the sentence beside each command still ends."""
+    cut = {
+        line.split()[0]
+        for line in ddtp(*group, "--help", COLUMNS="60").out.splitlines()
+        if line.startswith("  ") and line.endswith("...")
+    }
+    assert not cut - {"collect"}
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_an_example_or_subcommands(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The help of every command ends with an example, or lists its own commands."""

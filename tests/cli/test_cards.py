@@ -42,6 +42,19 @@ def test_add_list_and_find_by_name(person: Run, card: Path) -> None:
     assert "Bank A" in missing.err
 
 
+def test_another_file_is_a_mistake_of_the_line(person: Run, tmp_path: Path) -> None:
+    """A file of another kind is no forged card, and a name that is neither file nor id is a missing file: exit 2."""
+    statement = tmp_path / "statement.json"
+    statement.write_text('{"balance": 1}' * 20_000)
+    for arguments in (("card", "add", statement), ("card", "show", statement), ("show", statement)):
+        done = person(*arguments)
+        assert (done.code, done.out) == (2, "")
+        assert "statement.json" in done.err
+    nothing = person("show", "nothing")
+    assert nothing.code == 2
+    assert "expected a file" in nothing.err
+
+
 def test_older_card_is_refused(person: Run, card: Path, tmp_path: Path) -> None:
     """A card never replaces a newer one, so nobody is sent back to an address that was given up."""
     present = parse_card(card.read_text(), now=int(time.time())).body
@@ -51,8 +64,9 @@ def test_older_card_is_refused(person: Run, card: Path, tmp_path: Path) -> None:
     assert person("card", "add", old).code == 0
     assert person("card", "add", card).code == 0
     done = person("card", "add", old)
-    assert done.code == 2
+    assert done.code == 5
     assert "older" in done.err
+    assert person("send", old, "--to", old).code == 5
     assert person("card", "show", "Bank A", "--json").json["issued"] == present.issued
 
 

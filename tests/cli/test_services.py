@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import CARD, TIMEOUT_SECONDS, command, environment, run
+from tests.cli.conftest import CARD, TIMEOUT_SECONDS, Run, command, environment, run
 
 pytestmark = pytest.mark.slow
 
@@ -71,6 +71,7 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         papers = town / "papers"
         papers.mkdir()
         (papers / "statement.pdf").write_bytes(os.urandom(200_000))
+        (papers / "a\u00a0\u2800b").touch()
         issued = run(
             *(
                 bank,
@@ -111,6 +112,7 @@ def test_second_service_is_refused(town: Path) -> None:
     """Two services never share a home."""
     done = run(town / "bank", "serve")
     assert (done.code, done.out) == (1, "")
+    assert "ddtp serve already runs here" in done.err
 
 
 def test_collecting_again_keeps_one_copy(town: Path) -> None:
@@ -136,9 +138,11 @@ def test_consent_shows_the_screen_and_sends_nothing(town: Path) -> None:
     package = collected(town)
     done = run(town / "person", "consent", package, "--to", "Bank A", "--json")
     assert done.code == 0, done.err
-    assert done.json["items"] == ["name", "papers/statement.pdf"]
+    assert done.json["items"] == ["name", "papers/a\u00a0\u2800b", "papers/statement.pdf"]
     assert done.json["screen"].startswith("CONSENT TO SEND YOUR DATA")
     assert done.json["purposes"] == [1]
+    shown = run(town / "person", "consent", package, "--to", "Bank A", COLUMNS="60").out
+    assert "  > name\n  > papers/a␣␣b\n  > papers/statement.pdf\n" in shown
     assert "同意" in run(town / "person", "consent", package, "--to", "Bank A", "--language", "zh").out
 
 
@@ -154,6 +158,14 @@ def test_plain_file_finds_its_package(town: Path) -> None:
     assert "ddtp pack" in changed.err
 
 
+def test_folder_is_not_sent(town: Path) -> None:
+    """A folder is answered with the packages in it; none is taken unasked."""
+    package = collected(town)
+    done = run(town / "person", "send", package.parent, "--to", "Bank A", "--yes")
+    assert (done.code, done.out) == (2, "")
+    assert package.name in done.err
+
+
 def test_sending_needs_a_yes_and_a_receiver(town: Path) -> None:
     """Without a terminal --yes and --to must be there: exit 2, both named, nothing sent."""
     package = collected(town)
@@ -165,6 +177,14 @@ def test_sending_needs_a_yes_and_a_receiver(town: Path) -> None:
     assert "--to" in nowhere.err
     assert "Bank A" in nowhere.err
     assert run(town / "person", "transfers", "--json").json == {"transfers": []}
+
+
+def test_ctrl_c_at_the_consent_leaves_nothing_to_resume(town: Path, terminal: Run) -> None:
+    """Nothing has begun yet, so no transfer is named."""
+    arguments = ("send", collected(town), "--to", "Bank A")
+    done = terminal(*arguments, answers=[("[y/N] ", "\x03")], home=town / "person")
+    assert (done.code, done.out) == (130, "")
+    assert done.err.endswith("\ninterrupted\n")
 
 
 def test_show_package(town: Path) -> None:
@@ -292,3 +312,21 @@ def test_an_institution_is_not_asked_for_what_it_does_not_do(town: Path, tmp_pat
         assert done.error["message"] == (
             f"expected an institution with the role {role}, found Bank B with the roles: verifier"
         )
+
+
+def test_plain_file_prefers_a_package_that_is_asked_for(town: Path) -> None:
+    """Of two packages with the same file the one of the kind that the receiver asks for is sent, though it is older."""
+    bank, person = town / "bank", town / "person"
+    address = run(person, "id", "--for", "Bank A").out.strip()
+    other = town / "other"
+    other.mkdir()
+    shutil.copy(town / "papers" / "statement.pdf", other / "same.pdf")
+    assert run(bank, "issue", other, "--holder", address, "--schema", "other/1").code == 0
+    assert run(person, "collect", "Bank A").code == 0
+    sent = run(person, "send", other / "same.pdf", "--to", "Bank A", "--dry-run", "--json")
+    assert sent.json["items"] == ["papers/statement.pdf"]
+    packages = run(person, "inbox", "--json").json["packages"]
+    newest = next(Path(each["path"]) for each in packages if each["schema"] == "other/1")
+    refused = run(person, "send", newest, "--to", "Bank A", "--yes")
+    assert (refused.code, refused.out) == (5, "")
+    assert newest.name in refused.err

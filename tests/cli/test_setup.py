@@ -102,6 +102,27 @@ def test_chinese_phrase_restores_from_stdin(ddtp: Run, tmp_path: Path) -> None:
     assert other.json["did"] == made["did"]
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_phrase_as_it_is_shown_restores(person: Run, tmp_path: Path, language: str) -> None:
+    """What `ddtp phrase` prints, with its numbers, is what `ddtp init --phrase` reads."""
+    shown = person("phrase", "--yes", "--language", language).out
+    assert " 1. " in shown
+    restored = person("init", "--no-passphrase", "--phrase", "-", "--json", home=tmp_path / "o", stdin=shown)
+    assert restored.code == 0, restored.err
+    assert (
+        restored.json["did"]
+        == person(
+            "init",
+            "--no-passphrase",
+            "--phrase",
+            "-",
+            "--json",
+            home=tmp_path / "p",
+            stdin=person("phrase", "--yes", "--json").json["phrase"],
+        ).json["did"]
+    )
+
+
 def test_wrong_phrase_names_the_word(ddtp: Run, home: Path) -> None:
     """A misspelt word is named and corrected; nothing is made."""
     done = ddtp("init", "--no-passphrase", "--phrase", "-", stdin="abandn " + "abandon " * 23)
@@ -156,6 +177,44 @@ def test_yes_shows_the_phrase(terminal: Run, person: Run) -> None:
 def test_end_of_input_at_a_question_cancels(terminal: Run, person: Run) -> None:
     """Ctrl-D, which ends the input, cancels."""
     assert terminal("phrase", answers=[("[y/N] ", "\x04")]).code == 3
+
+
+def test_words_fit_a_narrow_terminal(terminal: Run) -> None:
+    """At 60 columns the recovery words stand four in a line, none is broken, and the advice around them neither."""
+    done = terminal("init", "--no-passphrase", answers=[], COLUMNS="60")
+    assert done.code == 0
+    assert max(map(len, done.err.splitlines())) <= 60
+    assert len([line for line in done.err.splitlines() if ". " in line[:4]]) == 6
+
+
+@pytest.mark.parametrize("command", ["init", "phrase"])
+def test_ctrl_c_at_a_question_is_an_interruption(terminal: Run, home: Path, ddtp: Run, command: str) -> None:
+    """Ctrl-C exits 130 at every question, on a line of its own, and offers nothing to go on with; Ctrl-D exits 3."""
+    if command == "phrase":
+        ddtp("init", "--no-passphrase")
+    question = "[y/N] " if command == "phrase" else "machine: "
+    broken = terminal(command, answers=[(question, "\x03")])
+    assert (broken.code, broken.out) == (130, "")
+    assert broken.err.endswith("\ninterrupted\n")
+    ended = terminal(command, answers=[(question, "\x04")])
+    assert (ended.code, ended.out) == (3, "")
+    assert "cancelled" in ended.err
+
+
+def test_passphrase_may_be_mistyped_twice(terminal: Run, ddtp: Run, tmp_path: Path) -> None:
+    """At a terminal it is asked for three times; then the way back by the phrase is named, and nothing technical."""
+    secret = tmp_path / "secret"
+    secret.write_text("short\n")
+    made = ddtp("init", "--passphrase-file", secret)
+    assert made.code == 0
+    assert "fewer than 8" in made.err
+    wrong, again = ("Passphrase: ", "wrong\n"), ("Again, please.\r\nPassphrase: ", "wrong\n")
+    third = ("please.\r\nPassphrase: \r\nThis is not the passphrase. Again, please.\r\nPassphrase: ", "short\n")
+    assert terminal("phrase", "--yes", answers=[wrong, again, third]).code == 0
+    lost = terminal("phrase", "--yes", answers=[wrong, again, (third[0], "wrong\n")])
+    assert (lost.code, lost.out) == (4, "")
+    assert "init --phrase" in lost.err
+    assert "tag" not in lost.err
 
 
 def test_passphrase_file(ddtp: Run, home: Path, tmp_path: Path) -> None:

@@ -107,6 +107,25 @@ def test_missing_bundle_is_a_mistake_of_the_line(ddtp: Run, bundle: Path) -> Non
 
 
 @pytest.mark.slow
+def test_folder_of_a_bundle(ddtp: Run, bundle: Path) -> None:
+    """The folder that `ddtp export` makes stands for its bundle; with two bundles they are listed."""
+    named = arguments(bundle)
+    assert ddtp(named[0], bundle.parent, *named[2:]).code == 0
+    (bundle.parent / "two.ddtp-proof").touch()
+    done = ddtp(named[0], bundle.parent, *named[2:])
+    assert (done.code, done.out) == (2, "")
+    assert bundle.name in done.err
+
+
+def test_missing_bundle_is_named_before_a_missing_policy(ddtp: Run) -> None:
+    """Who mistypes the file is told about the file."""
+    done = ddtp("verify", "nothere")
+    assert done.code == 2
+    assert "nothere" in done.err
+    assert "policy" not in done.err
+
+
+@pytest.mark.slow
 def test_show_bundle(ddtp: Run, bundle: Path) -> None:
     """`show` says what a bundle is about without claiming that it is true."""
     done = ddtp("show", bundle)

@@ -45,6 +45,11 @@ def test_no_line_starts_with_closing_punctuation() -> None:
     assert layout.wrap("银行城市银行城市银行城市，城市\n", 24) == "银行城市银行城市银行城\n市，城市\n"
 
 
+def test_long_word_stays_whole_on_demand() -> None:
+    """A path that a person copies is not broken; it has a line of its own."""
+    assert layout.wrap("see " + "/x" * 15 + " now\n", 24, cut=False) == "see\n" + "/x" * 15 + "\nnow\n"
+
+
 def test_long_word_is_cut() -> None:
     """A word longer than the line is cut rather than run over."""
     assert layout.wrap("x" * 30 + "\n", 24) == "x" * 24 + "\n" + "x" * 6 + "\n"

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddtp.errors import DecodeError
-from ddtp.identity.naming import check_name, check_wording
+from ddtp.identity.naming import check_name, check_wording, show_blanks
 from tests.vectors import Case, check, load
 
 
@@ -84,3 +84,20 @@ def test_no_latin_word_holds_a_foreign_letter(latin: str, foreign: str) -> None:
 def test_plain_wording(text: str) -> None:
     """Wording may mix scripts; only its blanks and marks are bounded."""
     check_wording(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("papers/my deed.pdf", "papers/my deed.pdf"),
+        ("发票 2026.pdf", "发票 2026.pdf"),
+        ("a  b", "a␣␣b"),
+        ("a\u00a0b\u2800\u3000c", "a␣b␣␣c"),
+        ("a \u00a0 b", "a ␣ b"),
+        (" a ", "␣a␣"),
+        ("a" + "\u0301" * 5, "a" + "\u0301" * 3 + "??"),
+    ],
+)
+def test_blanks_are_shown(text: str, shown: str) -> None:
+    """Honest names stay; blanks that push text around, and piles of marks, become visible."""
+    assert show_blanks(text) == shown

@@ -5,6 +5,7 @@ import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ import trio
 
 from ddtp.database import Connection, open_database
 from ddtp.errors import NotFound, PolicyRefused, StorageFailed, StoreDamaged
+from ddtp.identity.document import Card, Role
+from ddtp.identity.keys import Seed
+from ddtp.protocol import envelope
 from ddtp.store import records as module
 from ddtp.store.durable import make_directory
 from ddtp.store.records import (
@@ -34,6 +38,26 @@ SECRET = b"the one-time key of this transfer"
 
 def identifier(number: int) -> bytes:
     return number.to_bytes(16, "big")
+
+
+@cache
+def card(number: int, *, issued: int = NOW) -> bytes:
+    """The card of one of several institutions."""
+    seed = Seed(bytes(31) + bytes([number + 1]))
+    body = Card(
+        did=seed.institution_key("sign").did,
+        agreement=seed.institution_key("agree").public_key,
+        name=f"Bank {number}",
+        country="CN",
+        contact="bank.example",
+        roles=(Role.ISSUER,),
+        addresses=(),
+        logs=(),
+        requests=(),
+        issued=issued,
+        expires=issued + 1000,
+    )
+    return envelope.sign(body, seed.institution_key("sign")).envelope
 
 
 def transfer(number: int = 1, **changes: object) -> TransferRow:
@@ -75,12 +99,22 @@ async def test_new_home_is_made_private(tmp_path: Path) -> None:
 async def test_cards(tmp_path: Path) -> None:
     """Cards come oldest first; a newer one of the same DID takes the place of the older."""
     async with open_records(tmp_path) as records:
-        await records.save_card("did:b", b"b1", now=2)
-        await records.save_card("did:a", b"a1", now=1)
-        await records.save_card("did:c", b"c1", now=2)
-        assert await records.cards() == [b"a1", b"b1", b"c1"]
-        await records.save_card("did:a", b"a2", now=9)
-        assert await records.cards() == [b"a2", b"b1", b"c1"]
+        await records.save_card("did:b", card(2), now=2)
+        await records.save_card("did:a", card(1), now=1)
+        await records.save_card("did:c", card(3), now=2)
+        assert await records.cards() == [card(1), card(2), card(3)]
+        await records.save_card("did:a", card(1, issued=NOW + 1), now=9)
+        assert await records.cards() == [card(1, issued=NOW + 1), card(2), card(3)]
+
+
+async def test_an_older_card_never_replaces_a_newer_one(tmp_path: Path) -> None:
+    """Whoever hands over an old card cannot lead back to what was given up; the same one again changes nothing."""
+    async with open_records(tmp_path) as records:
+        await records.save_card("did:a", card(1), now=NOW)
+        with pytest.raises(PolicyRefused, match="older"):
+            await records.save_card("did:a", card(1, issued=NOW - 1), now=NOW)
+        await records.save_card("did:a", card(1), now=NOW)
+        assert await records.cards() == [card(1)]
 
 
 async def test_heads(tmp_path: Path) -> None:
@@ -290,11 +324,11 @@ async def test_lists_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(module, "LIST_LIMIT", 3)
     async with open_records(tmp_path) as records:
         for number in range(5):
-            await records.save_card(f"did:{number}", bytes([number]), now=NOW)
+            await records.save_card(f"did:{number}", card(number), now=NOW)
             await records.save(f"log{number}", bytes([number]))
             await records.save_package(package(number))
             await records.add_transfer(transfer(number))
-        assert await records.cards() == [bytes([number]) for number in (2, 3, 4)]
+        assert await records.cards() == [card(number) for number in (2, 3, 4)]
         assert await records.heads() == [bytes([number]) for number in (0, 1, 2)]
         assert [row.added - NOW for row in await records.packages()] == [4, 3, 2]
         assert [row.created - NOW for row in await records.transfers()] == [4, 3, 2]
@@ -356,7 +390,7 @@ async def test_unknown_state_is_damage(tmp_path: Path) -> None:
 Write = Callable[[Records], Awaitable[object]]
 
 WRITES: dict[str, Write] = {
-    "save_card": lambda records: records.save_card("did:a", b"a2", now=NOW),
+    "save_card": lambda records: records.save_card("did:a", card(1, issued=NOW + 1), now=NOW),
     "save": lambda records: records.save("log.example", b"2"),
     "save_package": lambda records: records.save_package(package(1, "/moved")),
     "add_transfer": lambda records: records.add_transfer(transfer(2)),
@@ -378,7 +412,7 @@ async def everything(records: Records) -> tuple[object, ...]:
 
 
 async def prepare(records: Records) -> tuple[object, ...]:
-    await records.save_card("did:a", b"a1", now=NOW)
+    await records.save_card("did:a", card(1), now=NOW)
     await records.save("log.example", b"1")
     await records.save_package(package(1))
     await records.add_transfer(transfer(1))
