@@ -17,7 +17,7 @@ from ddtp.protocol.chunks import ChunkCipher, SealHeader
 from ddtp.protocol.fingerprint import FileHasher
 from ddtp.protocol.layout import Layout, read_layout
 from ddtp.protocol.leaves import FileHead
-from ddtp.protocol.openings import FileOpening, Openings
+from ddtp.protocol.openings import FileOpening, parse_openings
 from ddtp.store.blobs import SealedBlob
 from ddtp.store.contents import ContentReader
 from ddtp.store.durable import make_directory, storage_errors, sync_directory, write_all, write_file
@@ -58,7 +58,8 @@ class Unsealer:
         make_directory(self._quarantine / FILES)
         try:
             with checking(Step.OPENINGS):
-                openings = Openings.parse(self._content.read(self._header.openings_offset, self._header.openings_bytes))
+                encoded = self._content.read(self._header.openings_offset, self._header.openings_bytes)
+                openings = parse_openings(encoded, evidence.disclosure)
                 layout = read_layout(self._header, openings)
             with checking(Step.CONTENT):
                 files = {

@@ -22,6 +22,9 @@ from ddtp.protocol.record import Digest, Limit, Name, Range, Record, Salt, Size
 LEAST_LEAVES = 8
 """Smallest tree: hides whether a package holds one field or eight."""
 
+ITEMS_PER_OPENING = 32
+"""CBOR items of the largest opening, that of a file with a canonical fingerprint: 26."""
+
 _ROOT_BLOCK = b"\x02" + bytes(63)
 
 
@@ -208,6 +211,24 @@ class Disclosure(Record):
     def leaf_set(self) -> bytes:
         """Return SM3 of the encoded list of positions, 32 bytes: what a grant names (spec/06)."""
         return sm3.digest(codec.encode(self.indexes()))
+
+
+def parse_openings(encoded: codec.Buffer, disclosure: Disclosure) -> Openings:
+    """Decode the openings of a verified disclosure.
+
+    Items that no opening of its leaves can need are refused before anything is built from them: decoding costs up to a
+    hundred times the bytes, and whoever sends them has shown nothing yet.
+
+    Args:
+        encoded: The received openings.
+        disclosure: What they must open.
+
+    Raises:
+        DecodeError: They are malformed, or hold more items than the disclosure has use for.
+    """
+    most = 64 + ITEMS_PER_OPENING * len(disclosure.leaves) + sum(1 + len(group) for group in disclosure.groups)
+    most = max(most, codec.MAX_ITEMS)
+    return Openings.from_value(codec.decode(encoded, max_bytes=Openings.MAX_BYTES, max_items=most))
 
 
 def package_root(schema: str, leaf_count: int, *, groups: Groups, top: bytes) -> bytes:

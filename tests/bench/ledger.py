@@ -15,12 +15,13 @@ from pathlib import Path
 import trio
 
 from ddtp.chain.checkpoint import Checkpoint
-from ddtp.chain.proof import AnchorProof, LedgerProof, verify_anchor
+from ddtp.chain.proof import AnchorProof, LedgerProof
 from ddtp.chain.sqlite_ledger import SqliteLedger, open_sqlite_ledger
 from ddtp.chain.statement import Entry, EntryKind, blind, coarse
 from ddtp.identity.keys import PrivateKey
 from ddtp.protocol import envelope, merkle
 from tests.bench.figures import Figure, Measured, Missing, Options, calls_per_second, race
+from tests.ledgers import verify_anchor
 
 SINGLE_APPENDS = 300
 """Appends of one caller per sample: the 99th percentile is then the fourth largest."""

@@ -15,7 +15,7 @@ from ddtp.protocol import envelope
 from ddtp.protocol.messages import Offer
 from ddtp.store.records import Direction, TransferState, open_records
 from ddtp.verify import StepState, check_receipts
-from tests.daemons import Network
+from tests.daemons import PATIENCE_SECONDS, Network
 from tests.e2e.stories import issue, large_file, open_person, received, remains
 from tests.town import FILES, read_files
 
@@ -56,6 +56,9 @@ async def test_a_package_travels_from_one_institution_to_another(network: Networ
         there = await records.find_transfer(sent.transfer_id)
         assert there is not None
         assert (there.direction, there.state, there.secret) == (Direction.IN, TransferState.VERIFIED, None)
+        with trio.fail_after(PATIENCE_SECONDS):
+            while await records.unanchored_receipts():  # noqa: ASYNC110 - another process puts them on the ledger
+                await trio.sleep(0.05)
         receipts = await records.receipts(sent.transfer_id)
     assert receipts["verified"].envelope == sent.receipt.envelope
     assert receipts["verified"].anchor is not None

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddtp.errors import ContentMismatch, EvidenceError
-from ddtp.protocol.leaves import Field, FieldKind, FileHead
-from ddtp.protocol.openings import Openings, check_openings
+from ddtp.errors import ContentMismatch, DecodeError, EvidenceError
+from ddtp.protocol import codec
+from ddtp.protocol.leaves import CanonicalForm, Field, FieldKind, FileHead
+from ddtp.protocol.openings import ITEMS_PER_OPENING, Openings, check_openings, parse_openings
 from ddtp.protocol.package import Package, build_package
 
 CONTENT_ROOTS = [bytes([number]) * 32 for number in range(4)]
@@ -60,3 +61,27 @@ def test_salts_and_keys_do_not_show_in_logs() -> None:
     assert "file/0" in shown
     assert repr(opening.salt) not in shown
     assert repr(opening.file_key) not in shown
+
+
+def test_no_opening_has_more_items_than_are_counted_for_it() -> None:
+    """The bound of a disclosure has room for the largest opening there is."""
+    head = FileHead("a", "text/csv", 5, 1 << 16, bytes(32), canonical=bytes(32), canonical_form=CanonicalForm.CSV)
+    package = build_package(schema="s/1", fields=[], files=[head], master_salt=bytes(32))
+    _, openings = package.disclose([0])
+    opening = openings.to_value()["files"]
+
+    def items(value: object) -> int:
+        if isinstance(value, dict):
+            return 1 + sum(1 + items(each) for each in value.values())
+        return 1 + sum(map(items, value)) if isinstance(value, list | tuple) else 1
+
+    assert 20 < items(opening) <= ITEMS_PER_OPENING
+
+
+def test_items_that_no_leaf_needs_are_not_decoded() -> None:
+    """Openings of one leaf cannot make a receiver build a million objects."""
+    disclosure, openings = PACKAGE.disclose([0])
+    assert parse_openings(openings.encode(), disclosure) == openings
+    bomb = codec.encode([0] * (codec.MAX_ITEMS + 1))
+    with pytest.raises(DecodeError, match="items"):
+        parse_openings(bomb, disclosure)
