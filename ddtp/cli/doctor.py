@@ -43,7 +43,9 @@ def paths(context: typer.Context) -> None:
 
 
 def doctor(context: typer.Context) -> None:
-    """Check this machine and this home: settings, keys, records, ledger, and what a service needs to start.
+    """Check this machine and this home.
+
+    Settings, keys, records, ledger, and what a service needs to start.
 
     One thing that is broken does not keep the others from being checked. A ledger is read as a whole while no service
     uses it. The exit code is 1 if something is broken.

@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
 
 
 def collect(context: typer.Context, *, card: cards.CardName) -> None:
-    """Fetch packages that an institution has for you."""
+    """Fetch what an institution has for you."""
     console = console_of(context)
     issuer = cards.find(console, card)
 
