@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ddtp.errors import ConfigInvalid, NotFound, UsageError
 from ddtp.protocol import canonical
+from ddtp.protocol.chunks import RUN_CHUNKS
 from ddtp.protocol.fingerprint import FileHasher
 from ddtp.protocol.leaves import FileHead
 from ddtp.protocol.openings import FileOpening, Openings
@@ -76,8 +77,8 @@ def hash_file(path: Path, opening: FileOpening) -> FileHead:
     head = opening.head
     hasher = FileHasher(head.path, head.media_type, chunk_size=head.chunk_size, file_key=opening.file_key)
     with storage_errors(path), path.open("rb") as file:
-        while chunk := file.read(head.chunk_size):
-            hasher.add(chunk)
+        while data := file.read(RUN_CHUNKS * head.chunk_size):
+            hasher.add(data)
     return finish_hash(hasher, path, expected=head)
 
 

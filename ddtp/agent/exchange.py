@@ -4,7 +4,7 @@ Who we are is said only to the institution on the card; the key is released only
 under a consent that is still in force.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -17,18 +17,18 @@ from ddtp.agent.opening import OpenPackage, TransferContent
 from ddtp.chain.proof import OfferAnchors
 from ddtp.chain.statement import Entry
 from ddtp.consent.grant import Grant, check_in_force
+from ddtp.crypto.sm4 import TAG_SIZE
 from ddtp.errors import ProtocolViolation
 from ddtp.identity.binding import check_binding, make_binding
 from ddtp.identity.document import CLOCK_SKEW_SECONDS, Card, LogRef
 from ddtp.protocol import envelope, keywrap, merkle
-from ddtp.protocol.chunks import sealed_leaf
+from ddtp.protocol.chunks import RUN_CHUNKS
+from ddtp.protocol.codec import Buffer
 from ddtp.protocol.envelope import SUITE, Signed
 from ddtp.protocol.messages import Accept, Finish, Hello, KeyOffer, KeyRelease, Offer, ReceiptMessage, Stage
 from ddtp.store.records import ReceiptRow, TransferRow
 from ddtp.verify.receipt import Receipt, check_receipt
 
-BATCH_CHUNKS = 16
-"""Chunks sealed per call of a worker thread: 1 MiB, so that handing over costs nothing beside sealing."""
 UNBOUND = b"\x00"
 """Stands for the binding in an offer that is kept: a binding covers a nonce of one connection."""
 KEY_RELEASE_INFO = b"ddtp.transfer.v1"
@@ -101,23 +101,22 @@ class HolderSide:
         )
         return replace(self._offer, binding=binding.envelope)
 
-    async def chunks(self, accept: Accept) -> AsyncGenerator[tuple[int, bytes | None], None]:
+    async def chunks(self, accept: Accept) -> AsyncGenerator[tuple[int, Buffer | None], None]:
         """Seal all chunks in order; those that the receiver holds are hashed only."""
         key_offer = envelope.verify(KeyOffer, accept.key_offer, signer=self._card.signer)
         if key_offer.body.transfer_id != self._row.transfer_id or key_offer.body.expires <= self._context.clock():
             raise ProtocolViolation("expected a fresh one-time key for this transfer, found another one")
         self._one_time_key, self._key_expires = key_offer.body.one_time_key, key_offer.body.expires
         held = [range(part.start, part.stop) for part in accept.have]
-        for start in range(0, self._content.chunk_count, BATCH_CHUNKS):
-            indexes = range(start, min(start + BATCH_CHUNKS, self._content.chunk_count))
-            for index, sealed in await trio.to_thread.run_sync(self._seal, indexes):
-                yield index, None if any(index in part for part in held) else sealed
-
-    def _seal(self, indexes: Sequence[int]) -> list[tuple[int, bytes]]:
-        sealed = [(index, self._content.sealed(index)) for index in indexes]
-        for index, chunk in sealed:
-            self._tree.add(sealed_leaf(index, chunk))
-        return sealed
+        for start in range(0, self._content.chunk_count, RUN_CHUNKS):
+            count = min(RUN_CHUNKS, self._content.chunk_count - start)
+            run = await trio.to_thread.run_sync(self._content.sealed, start, count)
+            self._tree.extend(run.leaves)
+            sealed, stride = memoryview(run.sealed), self._content.header.chunk_size + TAG_SIZE
+            for number in range(count):
+                index = start + number
+                chunk = sealed[stride * number : stride * (number + 1)]
+                yield index, None if any(index in part for part in held) else chunk
 
     async def finish(self) -> Finish:
         """Close the content with the root over its sealed chunks."""

@@ -14,7 +14,7 @@ from ddtp.errors import ContentMismatch, NotAnchored, PolicyRefused, SignatureIn
 from ddtp.identity import did as dids
 from ddtp.identity.keys import SELF, PrivateKey, Seed
 from ddtp.protocol import envelope, keywrap
-from ddtp.protocol.chunks import ChunkCipher, SealContext, SealHeader, SealPurpose, chunk_count
+from ddtp.protocol.chunks import ChunkCipher, SealContext, SealedRun, SealHeader, SealPurpose, chunk_count
 from ddtp.protocol.envelope import Signed
 from ddtp.protocol.layout import OPENINGS, Layout, read_layout
 from ddtp.protocol.openings import Disclosure, Openings
@@ -180,16 +180,16 @@ class TransferContent:
         )
         self.chunk_count = chunk_count(self._layout.content_bytes, context.chunk_size)
 
-    def sealed(self, index: int) -> bytes:
-        """Return one sealed chunk.
+    def sealed(self, first: int, count: int) -> SealedRun:
+        """Return neighbouring sealed chunks with their leaves.
 
         Raises:
             AuthenticationFailed, StoreDamaged: The package file has changed since it was opened.
         """
         size = self._layout.chunk_size
-        pieces = self._layout.pieces(index * size, (index + 1) * size)
+        pieces = self._layout.pieces(first * size, (first + count) * size)
         content = b"".join(self._read(part, offset, length) for part, offset, length in pieces)
-        return self._cipher.seal(index, content)
+        return self._cipher.seal_run(first, content, count=count)
 
     def _read(self, part: int, offset: int, length: int) -> bytes:
         if part == OPENINGS:

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ddtp.agent.scanning import SourceFile, read_exactly, reading
+from ddtp.crypto.sm3 import DIGEST_SIZE
+from ddtp.crypto.sm4 import Leaves
 from ddtp.errors import SourceChanged
 from ddtp.identity.document import HolderAddress
 from ddtp.protocol import canonical, keywrap
-from ddtp.protocol.chunks import CONTENT_KEY_SIZE, ChunkCipher, SealContext, SealHeader, SealPurpose
+from ddtp.protocol.chunks import CONTENT_KEY_SIZE, RUN_CHUNKS, ChunkCipher, SealContext, SealHeader, SealPurpose
+from ddtp.protocol.codec import Buffer
 from ddtp.protocol.container import PackageHeader
 from ddtp.protocol.envelope import Signed, Signer, sign
 from ddtp.protocol.fingerprint import FileHasher
@@ -23,6 +26,9 @@ from ddtp.store.packages import PackageWriter
 
 KEY_WRAP_INFO = b"ddtp.package.v1"
 """HPKE info of a package's content key (spec/03 s.7)."""
+
+RUN_BYTES = RUN_CHUNKS * CHUNK_SIZE_DEFAULT
+"""Read, sealed and hashed at a time."""
 
 Tick = Callable[[int], None]
 """Called with the number of bytes just done; may raise to stop the work."""
@@ -140,22 +146,24 @@ class _Sealer:
         self._index = 0
         self._rest = b""
 
-    def chunk(self, data: bytes) -> None:
-        """Seal one chunk."""
-        self._writer.append(self._cipher.seal(self._index, data))
-        self._index += 1
+    def chunks(self, data: Buffer, *, count: int, leaves: Leaves | None = None) -> None:
+        """Seal neighbouring chunks, and compute their leaves along the way."""
+        run = self._cipher.seal_run(self._index, data, count=count, plain=leaves, hashed=False)
+        self._writer.append(run.sealed)
+        self._index += count
 
     def add(self, data: bytes) -> None:
         """Seal as many whole chunks as there are now."""
-        pending = self._rest + data
+        pending = memoryview(self._rest + data)
         whole = len(pending) - len(pending) % CHUNK_SIZE_DEFAULT
-        for start in range(0, whole, CHUNK_SIZE_DEFAULT):
-            self.chunk(pending[start : start + CHUNK_SIZE_DEFAULT])
-        self._rest = pending[whole:]
+        for start in range(0, whole, RUN_BYTES):
+            part = pending[start : min(start + RUN_BYTES, whole)]
+            self.chunks(part, count=len(part) // CHUNK_SIZE_DEFAULT)
+        self._rest = bytes(pending[whole:])
 
     def finish(self) -> None:
         """Seal the last chunk, which is always short (spec/07 s.2)."""
-        self.chunk(self._rest)
+        self.chunks(self._rest, count=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,17 +180,28 @@ def _whole_chunks(source: SourceFile, key: bytes, sealer: _Sealer, tick: Tick) -
     kept: list[bytes] = []
     last_leaf = b""
     with reading(source) as descriptor:
-        for offset in range(0, source.size_bytes, CHUNK_SIZE_DEFAULT):
-            length = min(source.size_bytes - offset, CHUNK_SIZE_DEFAULT)
-            chunk = read_exactly(descriptor, length, source=source, offset=offset)
-            last_leaf = hasher.add(chunk)
-            if length == CHUNK_SIZE_DEFAULT:
-                sealer.chunk(chunk)
+        for offset in range(0, source.size_bytes, RUN_BYTES):
+            length = min(source.size_bytes - offset, RUN_BYTES)
+            data = read_exactly(descriptor, length, source=source, offset=offset)
+            whole = length - length % CHUNK_SIZE_DEFAULT
+            if whole:
+                last_leaf = _seal_and_hash(memoryview(data)[:whole], hasher, sealer)
+            if whole < length:
+                last_leaf = hasher.add(memoryview(data)[whole:])
             if comparable:
-                kept.append(chunk)
+                kept.append(data)
             tick(length)
     fingerprint = canonical.canonical_digest(source.media_type, b"".join(kept)) if comparable else None
     return _Hashed(hasher.finish(canonical=fingerprint), last_leaf)
+
+
+def _seal_and_hash(data: memoryview, hasher: FileHasher, sealer: _Sealer) -> bytes:
+    """Seal whole chunks of a file and hash them in the same pass; return the leaf of the last one."""
+    count = len(data) // CHUNK_SIZE_DEFAULT
+    leaves = Leaves(hasher.heads(len(data)), bytearray(count * DIGEST_SIZE))
+    sealer.chunks(data, count=count, leaves=leaves)
+    hasher.append(leaves.digests, size_bytes=len(data))
+    return bytes(leaves.digests[-DIGEST_SIZE:])
 
 
 def _tail(source: SourceFile, leaf: bytes, key: bytes) -> bytes:

@@ -6,6 +6,7 @@ failure leaves nothing.
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import final
 
@@ -13,7 +14,9 @@ import trio
 
 from ddtp.agent.checking import finish_hash
 from ddtp.agent.inbox import FIELDS_FILE, FILES, OPENINGS_FILE, encode_fields
-from ddtp.protocol.chunks import ChunkCipher, SealHeader
+from ddtp.errors import AuthenticationFailed
+from ddtp.protocol.chunks import RUN_CHUNKS, ChunkCipher, SealHeader, sealed_leaves
+from ddtp.protocol.codec import Buffer
 from ddtp.protocol.fingerprint import FileHasher
 from ddtp.protocol.layout import Layout, read_layout
 from ddtp.protocol.leaves import FileHead
@@ -39,7 +42,9 @@ class Unsealer:
 
     def __init__(self, blob: SealedBlob, header: SealHeader, cipher: ChunkCipher, *, quarantine: Path) -> None:
         self._header = header
-        self._content = ContentReader(lambda index: cipher.open(index, blob.read(index)), chunk_size=header.chunk_size)
+        self._blob = blob
+        self._cipher = cipher
+        self._content = ContentReader(self._open_run, chunk_size=header.chunk_size, content_bytes=header.content_bytes)
         self._quarantine = quarantine
 
     def release(self, evidence: VerifiedEvidence, destination: Path) -> VerifiedPackage:
@@ -75,6 +80,23 @@ class Unsealer:
             shutil.rmtree(self._quarantine, ignore_errors=True)
         return package
 
+    def _open_run(self, first: int, count: int) -> Buffer:
+        """Open neighbouring chunks; damage of our disk is told apart from chunks that their sender did not seal so.
+
+        Raises:
+            StoreDamaged: The disk gives other bytes than were acknowledged.
+            AuthenticationFailed: The chunks are not what the key opens.
+        """
+        sealed = self._blob.read(first, count)
+        try:
+            opened = self._cipher.open_run(first, sealed, count=count)
+        except AuthenticationFailed:
+            size = self._header.chunk_size
+            self._blob.check(first, sealed_leaves(first, sealed, count=count, chunk_size=size))
+            raise
+        self._blob.check(first, opened.leaves)
+        return opened.content
+
     def _open_file(self, opening: FileOpening, layout: Layout, part: int) -> FileHead:
         head = opening.head
         hasher = FileHasher(head.path, head.media_type, chunk_size=head.chunk_size, file_key=opening.file_key)
@@ -83,13 +105,12 @@ class Unsealer:
         with storage_errors(target):
             descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            for offset in range(0, head.size_bytes, head.chunk_size):
+            for offset, length in _runs(head):
                 trio.from_thread.check_cancelled()
-                length = min(head.chunk_size, head.size_bytes - offset)
-                chunk = self._content.read(layout.locate(part, offset), length)
-                hasher.add(chunk)
+                data = self._content.read(layout.locate(part, offset), length)
+                hasher.add(data)
                 with storage_errors(target):
-                    write_all(descriptor, chunk)
+                    write_all(descriptor, data)
             with storage_errors(target):
                 os.fsync(descriptor)
         finally:
@@ -107,3 +128,15 @@ class Unsealer:
         # The files are durable under their place; a crash before this line leaves them in quarantine, which is
         # emptied at the next attempt.
         sync_directory(destination.parent)
+
+
+def _runs(head: FileHead) -> Iterator[tuple[int, int]]:
+    """Yield offset and length of what is opened at a time: whole chunks together, the tail by itself.
+
+    A tail lies elsewhere in the content than the chunks before it (spec/03 s.5).
+    """
+    whole = head.size_bytes - head.size_bytes % head.chunk_size
+    for offset in range(0, whole, RUN_CHUNKS * head.chunk_size):
+        yield offset, min(RUN_CHUNKS * head.chunk_size, whole - offset)
+    if whole < head.size_bytes:
+        yield whole, head.size_bytes - whole

@@ -1,9 +1,9 @@
 """Which implementation of SM2, SM3 and SM4 runs (spec/00 s.9).
 
 A primitive is chosen when it is first needed, passes its self-test, and stays for the life of the process. The order
-is: the extension `ddtp.crypto._native` if it is installed and has the primitive; the libraries; for SM2, where
-OpenSSL 3 is missing, gmssl behind guards. DDTP_CRYPTO forces one of `native`, `library` and `gmssl`; what is forced
-and absent is an error. The extension offers classes `Sm2`, `Sm3State` and `Sm4Gcm` as in `_contracts`, and `VERSION`.
+is: the extension `ddtp.crypto._native` if it is installed; the libraries; for SM2, where OpenSSL 3 is missing, gmssl
+behind guards. DDTP_CRYPTO forces one of `native`, `library` and `gmssl`; what is forced and absent is an error.
+DDTP_CRYPTO_PATH makes the extension use a slower path of the processor, for tests and benchmarks.
 """
 
 import importlib
@@ -19,7 +19,8 @@ from ddtp.crypto._contracts import Sm2, Sm3, Sm4
 from ddtp.errors import ConfigInvalid, CryptoUnavailable
 
 _ENVIRONMENT_VARIABLE = "DDTP_CRYPTO"
-_NATIVE_MODULE = "ddtp.crypto._native"
+_PATH_VARIABLE = "DDTP_CRYPTO_PATH"
+_ACCELERATED_MODULE = "ddtp.crypto._accelerated"
 _LAST_RESORT_MODULE = "ddtp.crypto._gmssl"
 _LAST_RESORT_WARNING = "SM2 runs on gmssl: slow and not constant-time; install OpenSSL 3 or the native extension"
 _LAST_RESORT_HINT = "install OpenSSL 3 or later (libcrypto), or ddtp with its native extension"
@@ -106,8 +107,8 @@ def sm3() -> Sm3:
         ConfigInvalid: DDTP_CRYPTO has an unknown value.
         CryptoUnavailable: no implementation, or a failed self-test.
     """
-    native = _native("Sm3State")
-    implementation = Sm3(f"native {native.VERSION}", native.Sm3State) if native else _library.sm3()
+    extension = accelerated()
+    implementation: Sm3 = extension.sm3() if extension else _library.sm3()
     _selftest.check_sm3(implementation)
     return implementation
 
@@ -120,17 +121,17 @@ def sm4() -> Sm4:
         ConfigInvalid: DDTP_CRYPTO has an unknown value.
         CryptoUnavailable: no implementation, or a failed self-test.
     """
-    native = _native("Sm4Gcm")
-    implementation = Sm4(f"native {native.VERSION}", native.Sm4Gcm) if native else _library.sm4()
+    extension = accelerated()
+    implementation: Sm4 = extension.sm4() if extension else _library.sm4()
     _selftest.check_sm4(implementation)
     return implementation
 
 
 def _find_sm2() -> Sm2:
-    native = _native("Sm2")
-    if native:
-        native_sm2: Sm2 = native.Sm2()
-        return native_sm2
+    extension = accelerated()
+    if extension:
+        native: Sm2 = extension.NativeSm2()
+        return native
     libcrypto = None if _forced() is _Forced.GMSSL else _libcrypto.load()
     return libcrypto or _last_resort()
 
@@ -150,24 +151,23 @@ def _digest(data: bytes) -> bytes:
     return state.digest()
 
 
-def _native(primitive: str) -> ModuleType | None:
-    """Return the extension if it is to be used for `primitive`."""
-    forced = _forced()
+@cache
+def accelerated() -> ModuleType | None:
+    """Return the module around the extension if the extension is to be used."""
+    forced, path = _forced(), os.environ.get(_PATH_VARIABLE, "")
     if forced not in (_Forced.NOTHING, _Forced.NATIVE):
         return None
     try:
-        native = importlib.import_module(_NATIVE_MODULE)
+        extension = importlib.import_module(_ACCELERATED_MODULE)
     except ImportError as err:
         if forced is _Forced.NATIVE:
             raise CryptoUnavailable(
                 f"expected the native extension, because {_ENVIRONMENT_VARIABLE}=native, found none"
             ) from err
         return None
-    if hasattr(native, primitive):
-        return native
-    if forced is _Forced.NATIVE:
-        raise CryptoUnavailable(f"expected the native extension to have {primitive}, found it without")
-    return None
+    if path and not extension.limit(path):
+        raise ConfigInvalid(f"expected {_PATH_VARIABLE} to be a path of this processor, found {path!r}")
+    return extension
 
 
 def _forced() -> _Forced:

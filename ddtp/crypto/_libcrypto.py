@@ -7,12 +7,13 @@ cached. The thread's error queue is left empty, because the `ssl` module reads t
 
 import ctypes
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint, c_ulong, c_void_p
 from functools import lru_cache
 from typing import final
 
+from ddtp.crypto._contracts import Buffer
 from ddtp.crypto._curve import USER_ID, N, compress_point, decode_point
 from ddtp.errors import CryptoUnavailable
 
@@ -154,10 +155,13 @@ class LibcryptoSm2:
         """
         return self._multiply(private_key, _uncompressed(public_key))[1:33]
 
-    def sign(self, private_key: bytes, message: bytes, /) -> bytes:
+    def signer(self, private_key: bytes, /) -> "LibcryptoSigner":
+        """Return `private_key` imported once for many signatures."""
+        return LibcryptoSigner(self, self._import_private(private_key))
+
+    def sign_with(self, key: _Key, message: bytes) -> bytes:
         """Return r ‖ s."""
         library = self._library
-        key = self._import_private(private_key)
         signature = ctypes.create_string_buffer(_MAX_DER_SIZE)
         size = c_size_t(_MAX_DER_SIZE)
         with ExitStack() as stack:
@@ -178,6 +182,10 @@ class LibcryptoSm2:
         with ExitStack() as stack:
             context = self._context(stack, "EVP_DigestVerifyInit", key)
             return bool(self._library.EVP_DigestVerify(context, der, len(der), message, len(message)) == 1)
+
+    def verify_many(self, checks: Sequence[tuple[bytes, bytes, bytes]], /) -> list[bool]:
+        """Return for each public key, message and signature whether it is valid."""
+        return [self.verify(*check) for check in checks]
 
     def _multiply(self, scalar: bytes, point: bytes | None) -> bytes:
         """Return scalar · point, uncompressed; `point` None means the generator."""
@@ -261,6 +269,21 @@ class LibcryptoSm2:
     def _check(self, result: int, function: str) -> None:
         if result != 1:
             raise CryptoUnavailable(f"expected {self.description} to succeed, found a failure in {function}")
+
+
+@final
+class LibcryptoSigner:
+    """A private key of SM2 inside libcrypto."""
+
+    __slots__ = ("_key", "_library")
+
+    def __init__(self, library: LibcryptoSm2, key: _Key) -> None:
+        self._library = library
+        self._key = key
+
+    def sign(self, message: Buffer, /) -> bytes:
+        """Return r ‖ s."""
+        return self._library.sign_with(self._key, bytes(message))
 
 
 def signature_to_der(signature: bytes) -> bytes:

@@ -7,6 +7,8 @@ Debian 12 has no SM4-GCM.
 
 import hashlib
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import final
 
 import cryptography
@@ -16,10 +18,14 @@ from cryptography.hazmat.primitives.ciphers import Cipher, modes
 from cryptography.hazmat.primitives.ciphers.algorithms import SM4
 from cryptography.hazmat.primitives.hashes import SM3, Hash
 
-from ddtp.crypto._contracts import Buffer, Sm3, Sm4
-from ddtp.errors import AuthenticationFailed
+from ddtp.crypto._contracts import Buffer, ChunkRun, Sm3, Sm3State, Sm4
+from ddtp.crypto._single import expand, hash_leaves, hash_root, mac, open_chunks, seal_chunks
+from ddtp.errors import AuthenticationFailed, DecodeError
 
 _TAG_SIZE = 16
+_NONCE_SIZE = 12
+# NIST SP 800-38D s.5.2.1.1: 2^32 - 2 blocks, because the block counter has 32 bits and two values are taken.
+_MAX_PLAINTEXT_SIZE = (2**32 - 2) * 16
 
 
 def sm3() -> Sm3:
@@ -29,12 +35,18 @@ def sm3() -> Sm3:
     except ValueError:
         return sm3_of_cryptography()
     # Copying an empty state is 40 % faster than looking the algorithm up by name for each hash.
-    return Sm3(f"hashlib of Python {sys.version.split()[0]}", empty.copy)
+    return _with_trees(f"hashlib of Python {sys.version.split()[0]}", empty.copy)
 
 
 def sm3_of_cryptography() -> Sm3:
     """Return the SM3 of `cryptography`."""
-    return Sm3(_description(), lambda: _CryptographySm3(Hash(SM3())))
+    return _with_trees(_description(), lambda: _CryptographySm3(Hash(SM3())))
+
+
+def _with_trees(description: str, new: Callable[[], Sm3State]) -> Sm3:
+    return Sm3(
+        description, new, partial(hash_leaves, new), partial(hash_root, new), partial(mac, new), partial(expand, new)
+    )
 
 
 def sm4() -> Sm4:
@@ -75,7 +87,14 @@ class CryptographySm4Gcm:
         self._algorithm = SM4(key)
 
     def seal(self, nonce: bytes, plaintext: Buffer, aad: Buffer, /) -> bytes:
-        """Return ciphertext ‖ tag."""
+        """Return ciphertext ‖ tag.
+
+        Raises:
+            DecodeError: `nonce` is not 12 bytes, or `plaintext` is too long.
+        """
+        _check_nonce(nonce)
+        if memoryview(plaintext).nbytes > _MAX_PLAINTEXT_SIZE:
+            raise DecodeError(f"expected at most {_MAX_PLAINTEXT_SIZE} bytes of plaintext, found more")
         encryptor = Cipher(self._algorithm, modes.GCM(nonce)).encryptor()
         encryptor.authenticate_additional_data(aad)
         return encryptor.update(plaintext) + encryptor.finalize() + encryptor.tag
@@ -84,9 +103,13 @@ class CryptographySm4Gcm:
         """Return the plaintext.
 
         Raises:
-            AuthenticationFailed: the tag does not match.
+            DecodeError: `nonce` is not 12 bytes.
+            AuthenticationFailed: the tag does not match, or cannot.
         """
+        _check_nonce(nonce)
         view = memoryview(sealed).cast("B")
+        if not _TAG_SIZE <= len(view) <= _MAX_PLAINTEXT_SIZE + _TAG_SIZE:
+            raise AuthenticationFailed("expected a ciphertext with a 16-byte tag, found another length")
         tag = bytes(view[-_TAG_SIZE:])
         decryptor = Cipher(self._algorithm, modes.GCM(nonce, tag)).decryptor()
         decryptor.authenticate_additional_data(aad)
@@ -95,3 +118,20 @@ class CryptographySm4Gcm:
             return plaintext + decryptor.finalize()
         except InvalidTag as err:
             raise AuthenticationFailed("expected the tag of this ciphertext, found another") from err
+
+    def seal_chunks(self, run: ChunkRun, plain: Buffer, /) -> bytes:
+        """Return the sealed chunks."""
+        return seal_chunks(self, sm3().new, run, plain)
+
+    def open_chunks(self, run: ChunkRun, sealed: Buffer, /) -> bytes:
+        """Return the plain chunks.
+
+        Raises:
+            AuthenticationFailed: a tag does not match.
+        """
+        return open_chunks(self, sm3().new, run, sealed)
+
+
+def _check_nonce(nonce: bytes) -> None:
+    if len(nonce) != _NONCE_SIZE:
+        raise DecodeError(f"expected a nonce of {_NONCE_SIZE} bytes, found {len(nonce)}")

@@ -6,7 +6,8 @@ and a test compares the two.
 
 from typing import Final
 
-from ddtp.crypto._contracts import Sm2, Sm3, Sm4
+from ddtp.crypto import _single
+from ddtp.crypto._contracts import ChunkRun, Sm2, Sm3, Sm4
 from ddtp.errors import AuthenticationFailed, CryptoUnavailable
 
 # GB/T 32905-2016 example 1.
@@ -38,7 +39,7 @@ SM2_SIGNATURE: Final = bytes.fromhex(
 
 
 def check_sm3(implementation: Sm3) -> None:
-    """Check the hash of "abc", also through a copied state.
+    """Check the hash of "abc", also through a copied state, and what is built on the hash against single messages.
 
     Raises:
         CryptoUnavailable: another hash came out.
@@ -47,19 +48,36 @@ def check_sm3(implementation: Sm3) -> None:
     state.update(SM3_MESSAGE[:1])
     twin = state.copy()
     twin.update(SM3_MESSAGE[1:])
-    if twin.digest() != SM3_DIGEST:
+    head, pieces, new = bytes(range(64)), bytes(200), implementation.new
+    leaves = implementation.leaves(head * 3, pieces, 80)
+    passed = (
+        twin.digest() == SM3_DIGEST
+        and leaves == _single.hash_leaves(new, head * 3, pieces, 80)
+        and implementation.root(head, leaves) == _single.hash_root(new, head, leaves)
+        and implementation.hmac(head, pieces) == _single.mac(new, head, pieces)
+        and implementation.expand(leaves[:32], head, 40) == _single.expand(new, leaves[:32], head, 40)
+    )
+    if not passed:
         raise _failure("SM3", implementation.description)
 
 
 def check_sm4(implementation: Sm4) -> None:
-    """Check the example of RFC 8998 in both directions, and that a changed tag is refused.
+    """Check the example of RFC 8998 in both directions, chunks, and that a changed tag is refused.
 
     Raises:
         CryptoUnavailable: another ciphertext or plaintext came out, or the changed tag was accepted.
     """
     cipher = implementation.gcm(SM4_KEY)
     sealed = cipher.seal(SM4_NONCE, SM4_PLAINTEXT, SM4_AAD)
-    if sealed != SM4_SEALED or cipher.open(SM4_NONCE, sealed, SM4_AAD) != SM4_PLAINTEXT:
+    run = ChunkRun(SM4_NONCE, 0, 2, 40)
+    chunks = cipher.seal_chunks(run, SM4_PLAINTEXT)
+    passed = (
+        sealed == SM4_SEALED
+        and cipher.open(SM4_NONCE, sealed, SM4_AAD) == SM4_PLAINTEXT
+        and chunks[:56] == cipher.seal(SM4_NONCE, SM4_PLAINTEXT[:40], b"")
+        and cipher.open_chunks(run, chunks) == SM4_PLAINTEXT
+    )
+    if not passed:
         raise _failure("SM4-GCM", implementation.description)
     try:
         cipher.open(SM4_NONCE, sealed[:-1] + bytes([sealed[-1] ^ 1]), SM4_AAD)
@@ -74,7 +92,7 @@ def check_sm2(implementation: Sm2) -> None:
     Raises:
         CryptoUnavailable: one of these came out differently.
     """
-    fresh = implementation.sign(SM2_PRIVATE_KEY, SM2_MESSAGE)
+    fresh = implementation.signer(SM2_PRIVATE_KEY).sign(SM2_MESSAGE)
     passed = (
         implementation.public_key(SM2_PRIVATE_KEY) == SM2_PUBLIC_KEY
         and implementation.verify(SM2_PUBLIC_KEY, SM2_MESSAGE, SM2_SIGNATURE)

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from ddtp.crypto import sm3
+from ddtp.crypto import _backend, sm3
 from ddtp.errors import InternalError
 
 MAX_OUTPUT_SIZE: Final = 255 * sm3.DIGEST_SIZE  # RFC 5869 s.2.3: the counter is one byte
@@ -25,21 +25,16 @@ def hkdf_expand(key: bytes, info: bytes, length: int) -> bytes:
     """Return `length` bytes derived from a pseudorandom key.
 
     Args:
-        key: The pseudorandom key, at least 32 bytes of it.
+        key: The pseudorandom key, 32 bytes, as `hkdf_extract` gives it.
         info: What the output is for; separates outputs from each other.
         length: Number of bytes, 1 to 8160.
 
     Raises:
-        InternalError: `length` is out of range or `key` is shorter than 32 bytes.
+        InternalError: `length` is out of range or `key` is not of 32 bytes.
         CryptoUnavailable: no implementation passes its self-test.
     """
     if not 0 < length <= MAX_OUTPUT_SIZE:
         raise InternalError(f"expected an output of 1 to {MAX_OUTPUT_SIZE} bytes, found {length}")
-    if len(key) < sm3.DIGEST_SIZE:
-        raise InternalError(f"expected a key of at least {sm3.DIGEST_SIZE} bytes, found {len(key)}")
-    output = b""
-    block = b""
-    for counter in range(1, -(-length // sm3.DIGEST_SIZE) + 1):
-        block = sm3.hmac(key, block, info, bytes([counter]))
-        output += block
-    return output[:length]
+    if len(key) != sm3.DIGEST_SIZE:
+        raise InternalError(f"expected a key of {sm3.DIGEST_SIZE} bytes, found {len(key)}")
+    return _backend.sm3().expand(key, info, length)

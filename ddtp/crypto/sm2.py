@@ -4,8 +4,8 @@ A private key is 32 bytes, big-endian, in [1, n-2]. A public key is 33 bytes: 0x
 64 bytes: r ‖ s. The user id is always 1234567812345678. One key either signs or agrees, never both (spec/00 s.3).
 """
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, final
 
 from ddtp.crypto import _backend
 from ddtp.crypto._contracts import Buffer
@@ -16,6 +16,7 @@ __all__ = [
     "PRIVATE_KEY_SIZE",
     "PUBLIC_KEY_SIZE",
     "SIGNATURE_SIZE",
+    "Signer",
     "agree",
     "check_private_key",
     "check_public_key",
@@ -23,6 +24,7 @@ __all__ = [
     "public_key",
     "sign",
     "verify",
+    "verify_many",
 ]
 
 PRIVATE_KEY_SIZE: Final = SCALAR_SIZE
@@ -86,8 +88,26 @@ def sign(private_key: bytes, message: Buffer) -> bytes:
         DecodeError: `private_key` is malformed.
         CryptoUnavailable: no safe implementation of SM2 is available.
     """
-    check_private_key(private_key)
-    return _backend.sm2().sign(private_key, bytes(message))
+    return Signer(private_key).sign(message)
+
+
+@final
+class Signer:
+    """A private key made ready for many signatures; safe to share between threads.
+
+    Args:
+        private_key: 32 bytes.
+
+    Raises:
+        DecodeError: `private_key` is malformed.
+        CryptoUnavailable: no safe implementation of SM2 is available.
+    """
+
+    __slots__ = ("sign",)
+
+    def __init__(self, private_key: bytes) -> None:
+        check_private_key(private_key)
+        self.sign = _backend.sm2().signer(private_key).sign
 
 
 def verify(public_key: bytes, message: Buffer, signature: bytes) -> None:
@@ -98,14 +118,30 @@ def verify(public_key: bytes, message: Buffer, signature: bytes) -> None:
         DecodeError: `public_key` is malformed.
         CryptoUnavailable: no safe implementation of SM2 is available.
     """
-    if len(signature) != SIGNATURE_SIZE:
-        raise SignatureInvalid(f"expected a signature of {SIGNATURE_SIZE} bytes, found {len(signature)}")
-    r = int.from_bytes(signature[:SCALAR_SIZE], "big")
-    s = int.from_bytes(signature[SCALAR_SIZE:], "big")
-    if not (1 <= r < N and 1 <= s < N and r + s != N):
-        raise SignatureInvalid("expected r and s in [1, n-1] with r + s not n, found others")
+    if not _is_possible(signature):
+        raise SignatureInvalid(
+            f"expected a signature of {SIGNATURE_SIZE} bytes, r and s in [1, n-1] and r + s not n, found another form"
+        )
     if not _backend.sm2().verify(public_key, bytes(message), signature):
         raise SignatureInvalid("expected a signature of this message by this key, found another")
+
+
+def verify_many(checks: Sequence[tuple[bytes, Buffer, bytes]]) -> list[bool]:
+    """Tell of many signatures whether they are valid; faster than one by one from eight on where the processor helps.
+
+    Args:
+        checks: Public key, message and signature of each.
+
+    Raises:
+        DecodeError: A public key is malformed.
+        CryptoUnavailable: no safe implementation of SM2 is available.
+    """
+    possible = [number for number, (_, _, signature) in enumerate(checks) if _is_possible(signature)]
+    found = _backend.sm2().verify_many([(checks[i][0], bytes(checks[i][1]), checks[i][2]) for i in possible])
+    results = [False] * len(checks)
+    for number, valid in zip(possible, found, strict=True):
+        results[number] = valid
+    return results
 
 
 def agree(private_key: bytes, public_key: bytes) -> bytes:
@@ -117,3 +153,9 @@ def agree(private_key: bytes, public_key: bytes) -> bytes:
     """
     check_private_key(private_key)
     return _backend.sm2().agree(private_key, public_key)
+
+
+def _is_possible(signature: bytes) -> bool:
+    r = int.from_bytes(signature[:SCALAR_SIZE], "big")
+    s = int.from_bytes(signature[SCALAR_SIZE:], "big")
+    return len(signature) == SIGNATURE_SIZE and 1 <= r < N and 1 <= s < N and r + s != N

@@ -4,12 +4,10 @@ from typing import Final, final
 
 from ddtp.crypto import _backend
 from ddtp.crypto._contracts import Buffer, Sm3State
+from ddtp.errors import InternalError
 
 DIGEST_SIZE: Final = 32
 BLOCK_SIZE: Final = 64
-
-_INNER_PAD: Final = bytes(byte ^ 0x36 for byte in range(256))
-_OUTER_PAD: Final = bytes(byte ^ 0x5C for byte in range(256))
 
 
 def digest(data: Buffer) -> bytes:
@@ -94,6 +92,44 @@ def hmac(key: bytes, *parts: Buffer) -> bytes:
     Raises:
         CryptoUnavailable: no implementation passes its self-test.
     """
-    block = (digest(key) if len(key) > BLOCK_SIZE else key).ljust(BLOCK_SIZE, b"\0")
-    inner = prefixed(block.translate(_INNER_PAD)).digest(*parts)
-    return digest(block.translate(_OUTER_PAD) + inner)
+    return _backend.sm3().hmac(key, b"".join(parts))
+
+
+def leaves(heads: Buffer, data: Buffer, *, stride: int) -> bytes:
+    """Hash many messages of one size side by side: each head of 64 bytes, followed by its piece of `data`.
+
+    Args:
+        heads: The heads one after the other, at least one.
+        data: The pieces one after the other, `stride` bytes each; the last one may be shorter.
+        stride: Bytes in a piece.
+
+    Returns:
+        The digests, 32 bytes each.
+
+    Raises:
+        InternalError: Heads and pieces do not fit each other.
+        CryptoUnavailable: no implementation passes its self-test.
+    """
+    count, odd = divmod(memoryview(heads).nbytes, BLOCK_SIZE)
+    if odd or stride < 1 or not (count - 1) * stride <= memoryview(data).nbytes <= count * stride or not count:
+        raise InternalError(
+            f"expected a head of {BLOCK_SIZE} bytes for each piece of {stride} bytes, found another size"
+        )
+    return _backend.sm3().leaves(heads, data, stride)
+
+
+def root(prefix: Buffer, leaves: Buffer) -> bytes:
+    """Return the 32-byte root of the RFC 9162 tree over `leaves`, whose nodes are SM3(prefix ‖ left ‖ right).
+
+    Args:
+        prefix: 64 bytes.
+        leaves: Digests of 32 bytes one after the other, at least one.
+
+    Raises:
+        InternalError: A size is wrong.
+        CryptoUnavailable: no implementation passes its self-test.
+    """
+    size = memoryview(leaves).nbytes
+    if memoryview(prefix).nbytes != BLOCK_SIZE or not size or size % DIGEST_SIZE:
+        raise InternalError("expected a prefix of 64 bytes and leaves of 32 bytes, found other sizes")
+    return _backend.sm3().root(prefix, leaves)

@@ -3,14 +3,14 @@
 from typing import Final, final
 
 from ddtp.crypto import _backend
-from ddtp.crypto._contracts import Buffer
-from ddtp.errors import AuthenticationFailed, DecodeError
+from ddtp.crypto._contracts import Buffer, ChunkRun, Leaves
+from ddtp.errors import DecodeError, InternalError
+
+__all__ = ["KEY_SIZE", "NONCE_SIZE", "SM4GCM", "TAG_SIZE", "ChunkRun", "Leaves"]
 
 KEY_SIZE: Final = 16
 NONCE_SIZE: Final = 12
 TAG_SIZE: Final = 16
-# NIST SP 800-38D s.5.2.1.1: 2^32 - 2 blocks, because the block counter has 32 bits and two values are taken.
-MAX_PLAINTEXT_SIZE: Final = (2**32 - 2) * 16
 
 
 @final
@@ -28,12 +28,13 @@ class SM4GCM:
         CryptoUnavailable: no implementation passes its self-test.
     """
 
-    __slots__ = ("_cipher",)
+    __slots__ = ("_cipher", "_open", "_seal")
 
     def __init__(self, key: bytes) -> None:
         if len(key) != KEY_SIZE:
             raise DecodeError(f"expected an SM4 key of {KEY_SIZE} bytes, found {len(key)}")
         self._cipher = _backend.sm4().gcm(key)
+        self._seal, self._open = self._cipher.seal, self._cipher.open
 
     def seal(self, nonce: bytes, plaintext: Buffer, *, aad: Buffer = b"") -> bytes:
         """Return ciphertext ‖ 16-byte tag.
@@ -46,10 +47,7 @@ class SM4GCM:
         Raises:
             DecodeError: `nonce` is not 12 bytes, or `plaintext` is too long.
         """
-        _check_nonce(nonce)
-        if memoryview(plaintext).nbytes > MAX_PLAINTEXT_SIZE:
-            raise DecodeError(f"expected at most {MAX_PLAINTEXT_SIZE} bytes of plaintext, found more")
-        return self._cipher.seal(nonce, plaintext, aad)
+        return self._seal(nonce, plaintext, aad)
 
     def open(self, nonce: bytes, sealed: Buffer, *, aad: Buffer = b"") -> bytes:
         """Return the plaintext of `sealed`; nothing is released unless the tag matches.
@@ -63,12 +61,40 @@ class SM4GCM:
             DecodeError: `nonce` is not 12 bytes.
             AuthenticationFailed: key, nonce, `aad` or `sealed` is not what was sealed.
         """
-        _check_nonce(nonce)
-        if not TAG_SIZE <= memoryview(sealed).nbytes <= MAX_PLAINTEXT_SIZE + TAG_SIZE:
-            raise AuthenticationFailed("expected a ciphertext with a 16-byte tag, found another length")
-        return self._cipher.open(nonce, sealed, aad)
+        return self._open(nonce, sealed, aad)
+
+    def seal_chunks(self, run: ChunkRun, plain: Buffer) -> bytes:
+        """Seal neighbouring chunks in one call.
+
+        Args:
+            run: Which chunks, and what to hash of them.
+            plain: `count` chunks one after the other, of which only the last may be shorter.
+
+        Returns:
+            The sealed chunks one after the other, each 16 bytes longer.
+
+        Raises:
+            InternalError: The sizes do not fit each other.
+        """
+        _check_run(run, memoryview(plain).nbytes)
+        return self._cipher.seal_chunks(run, plain)
+
+    def open_chunks(self, run: ChunkRun, sealed: Buffer) -> bytes:
+        """Open neighbouring chunks in one call; nothing is released unless all tags match.
+
+        Args:
+            run: Which chunks, and what to hash of them.
+            sealed: `count` sealed chunks one after the other, of which only the last may be shorter.
+
+        Raises:
+            AuthenticationFailed: A chunk is not what was sealed.
+            InternalError: The sizes do not fit each other.
+        """
+        _check_run(run, memoryview(sealed).nbytes - run.count * TAG_SIZE)
+        return self._cipher.open_chunks(run, sealed)
 
 
-def _check_nonce(nonce: bytes) -> None:
-    if len(nonce) != NONCE_SIZE:
-        raise DecodeError(f"expected a nonce of {NONCE_SIZE} bytes, found {len(nonce)}")
+def _check_run(run: ChunkRun, plain_bytes: int) -> None:
+    before_last = (run.count - 1) * run.chunk_size
+    if run.count < 1 or run.chunk_size < 1 or not before_last <= plain_bytes <= before_last + run.chunk_size:
+        raise InternalError(f"expected {run.count} chunks of {run.chunk_size} bytes, found {plain_bytes} bytes")

@@ -41,11 +41,12 @@ class PrivateKey:
         DecodeError: The key is malformed.
     """
 
-    __slots__ = ("_public", "_raw")
+    __slots__ = ("_public", "_raw", "_signer")
 
     def __init__(self, raw: bytes) -> None:
         self._public = sm2.public_key(raw)
         self._raw = raw
+        self._signer: sm2.Signer | None = None
 
     @property
     def public_key(self) -> bytes:
@@ -64,7 +65,9 @@ class PrivateKey:
 
     def sign(self, message: bytes) -> bytes:
         """Return the signature of a message, 64 bytes."""
-        return sm2.sign(self._raw, message)
+        if self._signer is None:  # keys that only agree never need one
+            self._signer = sm2.Signer(self._raw)
+        return self._signer.sign(message)
 
     def agree(self, public_key: bytes) -> bytes:
         """Return the secret shared with a public key, 32 bytes; derive keys from it.

@@ -2,10 +2,11 @@
 
 from typing import final
 
+from ddtp.crypto import sm3
 from ddtp.errors import InternalError
 from ddtp.protocol.chunks import check_chunk_size
 from ddtp.protocol.codec import Buffer
-from ddtp.protocol.leaves import CanonicalForm, FileHead, chunk_leaf
+from ddtp.protocol.leaves import CanonicalForm, FileHead, chunk_heads
 from ddtp.protocol.merkle import RootBuilder
 
 
@@ -32,21 +33,41 @@ class FileHasher:
         self._tree = RootBuilder()
         self._size_bytes = 0
 
-    def add(self, chunk: Buffer) -> bytes:
-        """Append a chunk: `chunk_size` bytes, fewer in the last one only, never none.
+    def add(self, chunks: Buffer) -> bytes:
+        """Append chunks that lie one after the other: whole ones, but for the last of the file.
 
         Returns:
-            The leaf of the chunk, 32 bytes.
+            The leaf of the last of them, 32 bytes.
 
         Raises:
-            InternalError: The chunk has another size, or follows the last one.
+            InternalError: There are none, or they follow the last one of the file.
         """
-        if self._size_bytes % self._chunk_size or not 0 < len(chunk) <= self._chunk_size:
+        found = sm3.leaves(self.heads(len(chunks)), chunks, stride=self._chunk_size)
+        self.append(found, size_bytes=len(chunks))
+        return found[-sm3.DIGEST_SIZE :]
+
+    def heads(self, size_bytes: int) -> bytes:
+        """Return the heads of the next chunks, for whoever computes their leaves beside other work.
+
+        Args:
+            size_bytes: Bytes in all of them together.
+
+        Raises:
+            InternalError: There are none, or they follow the last one of the file.
+        """
+        if self._size_bytes % self._chunk_size or not size_bytes:
             raise InternalError(f"expected whole chunks of {self._chunk_size} bytes before the last one")
-        leaf = chunk_leaf(self._file_key, self._tree.size, chunk)
-        self._tree.add(leaf)
-        self._size_bytes += len(chunk)
-        return leaf
+        return chunk_heads(self._file_key, self._tree.size, size_bytes=size_bytes, chunk_size=self._chunk_size)
+
+    def append(self, leaves: Buffer, *, size_bytes: int) -> None:
+        """Append the leaves of chunks whose heads were asked for.
+
+        Args:
+            leaves: 32 bytes each.
+            size_bytes: Bytes in all of these chunks together.
+        """
+        self._tree.extend(leaves)
+        self._size_bytes += size_bytes
 
     def finish(self, *, canonical: tuple[CanonicalForm, bytes] | None = None) -> FileHead:
         """Return the fingerprint of the chunks so far.

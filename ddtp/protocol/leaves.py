@@ -131,10 +131,31 @@ def chunk_leaf(file_key: bytes, index: int, chunk: Buffer) -> bytes:
     Args:
         file_key: Key of the file, 32 bytes.
         index: Position of the chunk in the file, from 0.
-        chunk: Its bytes.
+        chunk: Its bytes, at least one.
     """
-    salt = sm3.hmac(file_key, index.to_bytes(8, "big"))
-    return merkle.leaf_hash(LeafType.CHUNK, chunk, salt=salt, index=index)
+    size = len(chunk)
+    return sm3.leaves(chunk_heads(file_key, index, size_bytes=size, chunk_size=size), chunk, stride=size)
+
+
+def chunk_heads(file_key: bytes, first: int, *, size_bytes: int, chunk_size: int) -> bytes:
+    """Return the heads of the leaves of neighbouring chunks in the tree of their file, 64 bytes each.
+
+    Args:
+        file_key: Key of the file, 32 bytes.
+        first: Position of the first chunk in the file, from 0.
+        size_bytes: Bytes in all of these chunks together.
+        chunk_size: Bytes in every chunk but the last.
+    """
+    starts = range(0, size_bytes, chunk_size)
+    return b"".join(
+        merkle.leaf_head(
+            LeafType.CHUNK,
+            min(chunk_size, size_bytes - start),
+            salt=sm3.hmac(file_key, (first + number).to_bytes(8, "big")),
+            index=first + number,
+        )
+        for number, start in enumerate(starts)
+    )
 
 
 def field_salt(master_salt: bytes, path: str) -> bytes:

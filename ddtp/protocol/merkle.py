@@ -22,6 +22,7 @@ NO_SALT = bytes(32)
 
 _HEADER_PADDING = bytes(14)
 _NODE_BLOCK = b"\x01" + bytes(63)
+_HASH_SIZE = 32
 
 
 class LeafType(IntEnum):
@@ -59,10 +60,18 @@ def leaf_hash(leaf_type: LeafType, content: Buffer, *, salt: bytes = NO_SALT, in
     Raises:
         DecodeError: The salt is not 32 bytes, which would move the fields after it.
     """
+    return sm3.prefixed(leaf_head(leaf_type, len(content), salt=salt, index=index)).digest(content)
+
+
+def leaf_head(leaf_type: LeafType, size: int, *, salt: bytes = NO_SALT, index: int = 0) -> bytes:
+    """Return the 64-byte block that a leaf starts with; its content of `size` bytes follows.
+
+    Raises:
+        DecodeError: The salt is not 32 bytes, which would move the fields after it.
+    """
     if len(salt) != len(NO_SALT):
         raise DecodeError(f"expected a salt of {len(NO_SALT)} bytes, found {len(salt)}")
-    header = bytes((0, leaf_type)) + salt + index.to_bytes(8, "big") + len(content).to_bytes(8, "big") + _HEADER_PADDING
-    return sm3.prefixed(header).digest(content)
+    return bytes((0, leaf_type)) + salt + index.to_bytes(8, "big") + size.to_bytes(8, "big") + _HEADER_PADDING
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
@@ -88,13 +97,24 @@ class RootBuilder:
 
     def add(self, leaf: bytes) -> None:
         """Append one leaf hash of 32 bytes."""
-        node = leaf
-        size = self.size
+        self._append(leaf, 1)
+
+    def extend(self, leaves: Buffer) -> None:
+        """Append leaf hashes of 32 bytes that lie one after the other."""
+        view = memoryview(leaves).cast("B")
+        while view:
+            count = _whole_subtree(self.size, len(view) // _HASH_SIZE)
+            part, view = view[: count * _HASH_SIZE], view[count * _HASH_SIZE :]
+            self._append(bytes(part) if count == 1 else sm3.root(_NODE_BLOCK, part), count)
+
+    def _append(self, node: bytes, leaves: int) -> None:
+        """Append the root of a whole subtree, which starts where a subtree of its size may start."""
+        size = self.size // leaves
         while size & 1:
             node = node_hash(self._peaks.pop(), node)
             size >>= 1
         self._peaks.append(node)
-        self.size += 1
+        self.size += leaves
 
     def root(self) -> bytes:
         """Return the root of the leaves so far."""
@@ -290,6 +310,12 @@ def _check_hashes(hashes: Sequence[bytes]) -> None:
     # two hashes of other lengths could be cut elsewhere and still give the same node
     if any(len(item) != sm3.DIGEST_SIZE for item in hashes):
         raise ProofInvalid(f"expected hashes of {sm3.DIGEST_SIZE} bytes in the proof, found another length")
+
+
+def _whole_subtree(size: int, most: int) -> int:
+    """Return the largest power of two, at most `most`, of leaves that are a subtree after `size` leaves."""
+    largest = 1 << (most.bit_length() - 1)
+    return largest if not size else min(largest, size & -size)
 
 
 def _split(count: int) -> int:

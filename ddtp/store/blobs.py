@@ -13,13 +13,16 @@ from typing import final
 
 from ddtp.errors import NotFound, ProtocolViolation, StorageFailed, StoreDamaged
 from ddtp.protocol.chunks import (
+    RUN_CHUNKS,
     SealHeader,
     chunk_count,
     sealed_bytes,
     sealed_leaf,
+    sealed_leaves,
     sealed_offset,
     sealed_size,
 )
+from ddtp.protocol.codec import Buffer
 from ddtp.protocol.merkle import RootBuilder
 from ddtp.store.durable import PRIVATE_FILE_MODE, make_directory, storage_errors, sync_directory, write_all_at
 
@@ -51,7 +54,8 @@ class SealedBlob:
         self.path, self._journal_path = _paths(make_directory(directory), name)
         self._header = header
         self._count = chunk_count(header.content_bytes, header.chunk_size)
-        self._pending: list[bytes] = []
+        self._unhashed: list[Buffer] = []
+        self._pending = bytearray()
         self._pending_bytes = 0
         self._tree = RootBuilder()
         self._sync_failed = False
@@ -90,7 +94,7 @@ class SealedBlob:
         batch = max(leaves - SYNC_BYTES // self._header.chunk_size, 0)
         kept = batch
         for leaf in self._journaled(batch, leaves):
-            if sealed_leaf(kept, self._pread_chunk(kept)) != leaf:
+            if sealed_leaf(kept, self._pread(kept, 1)) != leaf:
                 break
             kept += 1
         for leaf in self._journaled(0, kept):
@@ -105,9 +109,13 @@ class SealedBlob:
     @property
     def durable_chunks(self) -> int:
         """Number of chunks, from the first, that survive a crash now."""
-        return self._tree.size - len(self._pending)
+        return self._tree.size - len(self._pending) // _LEAF_BYTES
 
-    def write(self, index: int, sealed: bytes) -> int | None:
+    @property
+    def _written(self) -> int:
+        return self._tree.size + len(self._unhashed)
+
+    def write(self, index: int, sealed: Buffer) -> int | None:
         """Store the next chunk.
 
         Args:
@@ -121,19 +129,29 @@ class SealedBlob:
             ProtocolViolation: Another chunk, or another size, was expected.
             DiskFull, StorageFailed: The disk refuses; durable chunks stay.
         """
-        if index != self._tree.size or index >= self._count:
-            raise ProtocolViolation(f"expected chunk {self._tree.size} of {self._count}, found chunk {index}")
+        if index != self._written or index >= self._count:
+            raise ProtocolViolation(f"expected chunk {self._written} of {self._count}, found chunk {index}")
         if len(sealed) != sealed_size(index, self._header):
             raise ProtocolViolation(f"expected {sealed_size(index, self._header)} bytes in chunk {index}")
         with storage_errors(self.path):
             write_all_at(self._data, sealed, offset=sealed_offset(index, self._header.chunk_size))
-        leaf = sealed_leaf(index, sealed)
-        self._tree.add(leaf)
-        self._pending.append(leaf)
+        self._unhashed.append(sealed)
         self._pending_bytes += len(sealed)
-        if self._pending_bytes < SYNC_BYTES and self._tree.size < self._count:
+        if len(self._unhashed) == RUN_CHUNKS:
+            self._hash()
+        if self._pending_bytes < SYNC_BYTES and self._written < self._count:
             return None
         return self.sync()
+
+    def _hash(self) -> None:
+        """Hash the chunks that wait for it, side by side."""
+        count = len(self._unhashed)
+        if count:
+            data = b"".join(self._unhashed)
+            leaves = sealed_leaves(self._tree.size, data, count=count, chunk_size=self._header.chunk_size)
+            self._tree.extend(leaves)
+            self._pending += leaves
+            self._unhashed.clear()
 
     def sync(self) -> int:
         """Make all chunks so far durable; return how many there are.
@@ -144,13 +162,14 @@ class SealedBlob:
         if self._sync_failed:
             # a second fsync succeeds although the system may have thrown away what the first could not write
             raise StorageFailed(f"the disk refused {self.path.name} before", hint="send it again; it is resumed")
+        self._hash()
         if not self._pending:
             return self._tree.size
         self._sync_failed = True
         with storage_errors(self.path):
             os.fdatasync(self._data)
             # The data is durable; if we crash now, the journal does not know it, and the sender sends it again.
-            write_all_at(self._journal, b"".join(self._pending), offset=self.durable_chunks * _LEAF_BYTES)
+            write_all_at(self._journal, bytes(self._pending), offset=self.durable_chunks * _LEAF_BYTES)
             os.fdatasync(self._journal)
             # Journal and data agree: these chunks may be acknowledged.
         self._sync_failed = False
@@ -165,22 +184,43 @@ class SealedBlob:
             ProtocolViolation: Chunks are missing.
             DiskFull, StorageFailed: The disk refuses; durable chunks stay.
         """
-        if self._tree.size != self._count:
-            raise ProtocolViolation(f"expected {self._count} chunks before the end, found {self._tree.size}")
+        if self._written != self._count:
+            raise ProtocolViolation(f"expected {self._count} chunks before the end, found {self._written}")
         self.sync()
         return self._count, self._tree.root()
 
-    def read(self, index: int) -> bytes:
-        """Return one durable sealed chunk, which is the one that was acknowledged.
+    def read(self, first: int, count: int) -> bytes:
+        """Return neighbouring durable sealed chunks; `check` tells whether they are those that were acknowledged.
 
         Raises:
-            StoreDamaged: The disk gives other bytes than were written, which is not the sender's fault.
+            StoreDamaged: The file is shorter than it was, or the journal does not have all of these chunks.
             StorageFailed: The disk refuses.
         """
-        data = self._pread_chunk(index)
-        if [sealed_leaf(index, data)] != list(self._journaled(index, index + 1)):
-            raise self._damaged(f"expected chunk {index} in {self.path.name} as it was written, found other bytes")
+        if first + count > self.durable_chunks:
+            raise self._damaged(f"expected {first + count} durable chunks in {self.path.name}, found fewer")
+        return self._pread(first, count)
+
+    def _pread(self, first: int, count: int) -> bytes:
+        last = first + count - 1
+        start = sealed_offset(first, self._header.chunk_size)
+        size = sealed_offset(last, self._header.chunk_size) + sealed_size(last, self._header) - start
+        with storage_errors(self.path):
+            data = os.pread(self._data, size, start)
+        if len(data) != size:
+            raise self._damaged(f"expected {size} bytes from chunk {first} in {self.path.name}, found {len(data)}")
         return data
+
+    def check(self, first: int, leaves: bytes) -> None:
+        """Check the leaves of chunks that were read.
+
+        Raises:
+            StoreDamaged: The disk gave other bytes than were written, which is not the sender's fault.
+        """
+        count = len(leaves) // _LEAF_BYTES
+        if leaves != b"".join(self._journaled(first, first + count)):
+            raise self._damaged(
+                f"expected {count} chunks from {first} in {self.path.name} as they were written, found other bytes"
+            )
 
     def close(self) -> None:
         """Close the files; what is not synced may be lost."""
@@ -211,14 +251,6 @@ class SealedBlob:
         """
         self.close()
         delete_blob(self.path.parent, self.path.stem)
-
-    def _pread_chunk(self, index: int) -> bytes:
-        size = sealed_size(index, self._header)
-        with storage_errors(self.path):
-            data = os.pread(self._data, size, sealed_offset(index, self._header.chunk_size))
-        if len(data) != size:
-            raise self._damaged(f"expected {size} bytes of chunk {index} in {self.path.name}, found {len(data)}")
-        return data
 
     def _journaled(self, start: int, stop: int) -> Iterator[bytes]:
         """Yield the hashes of some chunks from the journal, as many as it holds."""

@@ -4,42 +4,50 @@ from collections.abc import Callable
 from typing import final
 
 from ddtp.errors import StoreDamaged
+from ddtp.protocol.chunks import RUN_CHUNKS
+from ddtp.protocol.codec import Buffer
 
 
 @final
 class ContentReader:
-    """Reads content chunk by chunk.
+    """Reads content, as many chunks at a time as a read needs.
 
     Args:
-        open_chunk: Returns the plain bytes of one chunk, authenticated; may raise.
+        open_run: Returns the plain bytes of neighbouring chunks, authenticated, for the first index and the number of
+            chunks, at most `RUN_CHUNKS`; may raise.
         chunk_size: Bytes in every chunk but the last.
+        content_bytes: Bytes in all chunks.
     """
 
-    def __init__(self, open_chunk: Callable[[int], bytes], *, chunk_size: int) -> None:
-        self._open_chunk = open_chunk
+    def __init__(self, open_run: Callable[[int, int], Buffer], *, chunk_size: int, content_bytes: int) -> None:
+        self._open_run = open_run
         self._chunk_size = chunk_size
-        self._last: tuple[int, bytes] = (-1, b"")
+        self._content_bytes = content_bytes
+        self._run = memoryview(b"")
+        self._run_start = 0
 
     def read(self, offset: int, length: int) -> bytes:
         """Return `length` bytes from `offset`.
 
         Raises:
             StoreDamaged: The content ends earlier.
-            DdtpError: Whatever opening a chunk raises.
+            DdtpError: Whatever opening chunks raises.
         """
-        parts = []
         stop = offset + length
+        if stop > self._content_bytes:
+            raise StoreDamaged(f"expected content up to byte {stop}, found its end at {self._content_bytes}")
+        parts = []
         while offset < stop:
-            index, start = divmod(offset, self._chunk_size)
-            part = self._chunk(index)[start : start + stop - offset]
-            if not part:
-                raise StoreDamaged(f"expected content up to byte {stop}, found its end at {offset}")
+            if not self._run_start <= offset < self._run_start + len(self._run):
+                self._load(offset, stop)
+            part = self._run[offset - self._run_start : stop - self._run_start]
             parts.append(part)
             offset += len(part)
         return b"".join(parts)
 
-    def _chunk(self, index: int) -> bytes:
-        # one chunk is kept: tails of many small files share it
-        if self._last[0] != index:
-            self._last = (index, self._open_chunk(index))
-        return self._last[1]
+    def _load(self, offset: int, stop: int) -> None:
+        # the run is kept: tails of many small files share a chunk
+        first = offset // self._chunk_size
+        count = min(-(-stop // self._chunk_size) - first, RUN_CHUNKS)
+        self._run = memoryview(self._open_run(first, count))
+        self._run_start = first * self._chunk_size

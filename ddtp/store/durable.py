@@ -167,7 +167,7 @@ def write_file(path: Path, data: bytes, *, overwrite: bool = True) -> None:
         write_all(descriptor, data)
 
 
-def write_all(descriptor: int, data: bytes | memoryview) -> None:
+def write_all(descriptor: int, data: bytes | bytearray | memoryview) -> None:
     """Write all bytes at the current position of a descriptor.
 
     Raises:
@@ -178,7 +178,7 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def write_all_at(descriptor: int, data: bytes | memoryview, *, offset: int) -> None:
+def write_all_at(descriptor: int, data: bytes | bytearray | memoryview, *, offset: int) -> None:
     """Write all bytes at some position of a descriptor.
 
     Raises:

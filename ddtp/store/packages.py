@@ -10,7 +10,8 @@ from typing import final
 
 from ddtp.errors import DecodeError, StorageFailed, StoreDamaged
 from ddtp.protocol import container
-from ddtp.protocol.chunks import ChunkCipher, SealContext, SealHeader, chunk_count, sealed_offset, sealed_size
+from ddtp.protocol.chunks import ChunkCipher, SealContext, SealHeader, sealed_offset, sealed_size
+from ddtp.protocol.codec import Buffer
 from ddtp.protocol.container import PackageHeader
 from ddtp.store.contents import ContentReader
 from ddtp.store.durable import make_directory, open_temporary, storage_errors, sync_directory, write_all
@@ -38,8 +39,8 @@ class PackageWriter:
             raise StorageFailed(f"expected no file at {path}, found one", hint="choose another name")
         self._descriptor, self._temporary = open_temporary(path)
 
-    def append(self, sealed: bytes) -> None:
-        """Write the next sealed chunk.
+    def append(self, sealed: Buffer) -> None:
+        """Write the next sealed chunks.
 
         Raises:
             DiskFull: There is no room.
@@ -109,17 +110,14 @@ class PackageReader:
         Raises:
             AuthenticationFailed: The key is another one.
         """
-        cipher = ChunkCipher.open_with(content_key, self.seal, context=context)
-        count = chunk_count(self.seal.content_bytes, self.seal.chunk_size)
+        cipher, seal = ChunkCipher.open_with(content_key, self.seal, context=context), self.seal
 
-        def open_chunk(index: int) -> bytes:
-            if index >= count:
-                raise StoreDamaged(f"expected {count} chunks in {self.path.name}, found that more are needed")
-            return cipher.open(
-                index, self._pread(sealed_size(index, self.seal), sealed_offset(index, self.seal.chunk_size))
-            )
+        def open_run(first: int, count: int) -> Buffer:
+            start = sealed_offset(first, seal.chunk_size)
+            stop = sealed_offset(first + count - 1, seal.chunk_size) + sealed_size(first + count - 1, seal)
+            return cipher.open_run(first, self._pread(stop - start, start), count=count, hashed=False).content
 
-        self._content = ContentReader(open_chunk, chunk_size=self.seal.chunk_size)
+        self._content = ContentReader(open_run, chunk_size=seal.chunk_size, content_bytes=seal.content_bytes)
 
     def read(self, offset: int, length: int) -> bytes:
         """Return `length` bytes of the content from `offset`; the package must be unlocked.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from ddtp.protocol.codec import Buffer
 from ddtp.protocol.messages import (
     Accept,
     Decline,
@@ -86,7 +87,7 @@ class SenderPort(Protocol):
         """Check the receiver's hello and make the offer, with our binding over its nonce."""
         ...
 
-    def chunks(self, accept: Accept) -> AsyncGenerator[tuple[int, bytes | None], None]:
+    def chunks(self, accept: Accept) -> AsyncGenerator[tuple[int, Buffer | None], None]:
         """Check the accept, then yield every chunk in ascending order: its index, and its sealed bytes.
 
         A chunk that the receiver holds comes with None: it is hashed again but not sent.

@@ -99,7 +99,7 @@ class _Sending:
         return verdict
 
     async def _write_content(self, accept: Accept) -> None:
-        batch: list[tuple[int, bytes]] = []
+        batch: list[tuple[int, Buffer]] = []
         size_bytes = 0
         async with aclosing(self._port.chunks(accept)) as chunks:
             async for index, sealed in chunks:
@@ -113,7 +113,7 @@ class _Sending:
         await self._write_chunks(batch)
         await self._pump.send(await self._port.finish(), seconds=self._deadlines.chunk_seconds)
 
-    async def _write_chunks(self, batch: Sequence[tuple[int, bytes]]) -> None:
+    async def _write_chunks(self, batch: Sequence[tuple[int, Buffer]]) -> None:
         def encode() -> list[Buffer]:
             return [part for index, sealed in batch for part in self._pump.session.send_chunk(index, sealed)]
 

@@ -11,7 +11,7 @@ from ddtp.agent.opening import TransferContent, open_package, transfer_content, 
 from ddtp.agent.receiving import Receiver
 from ddtp.identity.document import Card
 from ddtp.protocol import envelope
-from ddtp.protocol.chunks import ChunkCipher
+from ddtp.protocol.chunks import ChunkCipher, SealedRun, sealed_leaves
 from ddtp.protocol.envelope import Signed
 from ddtp.protocol.messages import Accept, Decline, Finish, Hello, KeyOffer, KeyRelease, Offer, ReceiptMessage
 from ddtp.protocol.openings import Disclosure
@@ -126,8 +126,17 @@ class Forgery:
         self._content = content
         self._chunks = chunks
 
-    def sealed(self, index: int) -> bytes:
-        return self._chunks.get(index) or self._content.sealed(index)
+    def sealed(self, first: int, count: int) -> SealedRun:
+        chunks = [
+            self._chunks.get(index) or sealed_chunk(self._content, index) for index in range(first, first + count)
+        ]
+        sealed = b"".join(chunks)
+        return SealedRun(sealed, sealed_leaves(first, sealed, count=count, chunk_size=self.header.chunk_size))
+
+
+def sealed_chunk(content: TransferContent, index: int) -> bytes:
+    """One sealed chunk of a transfer."""
+    return content.sealed(index, 1).sealed
 
 
 def flip(data: bytes, position: int) -> bytes:
@@ -137,15 +146,15 @@ def flip(data: bytes, position: int) -> bytes:
 
 def forge(content: TransferContent, cipher: ChunkCipher, how: str) -> Forgery:
     """Replace something in one of the forbidden ways."""
-    first = content.sealed(0)
+    first = sealed_chunk(content, 0)
     opened = content.header.openings_offset
     index, place = divmod(opened + 5, content.header.chunk_size)
-    with_openings = content.sealed(index)
+    with_openings = sealed_chunk(content, index)
     chunks = {
         "content": {0: cipher.seal(0, flip(cipher.open(0, first), 0))},
         "ciphertext": {0: flip(first, 0)},
         "tag": {0: flip(first, len(first) - 1)},
-        "order": {0: content.sealed(1), 1: first},
+        "order": {0: sealed_chunk(content, 1), 1: first},
         "openings": {index: cipher.seal(index, flip(cipher.open(index, with_openings), place))},
     }
     return Forgery(content, chunks[how])

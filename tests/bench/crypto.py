@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives.ciphers import Cipher, modes
 from cryptography.hazmat.primitives.ciphers.algorithms import SM4
 from cryptography.hazmat.primitives.hashes import SM3, Hash
 
-from ddtp.crypto import sm2
+from ddtp.crypto import sm2, sm3
 from ddtp.crypto.sm4 import SM4GCM
 from ddtp.protocol import merkle
-from ddtp.protocol.chunks import CONTENT_KEY_SIZE, SALT_SIZE, ChunkCipher, SealContext, SealPurpose, sealed_leaf
+from ddtp.protocol.chunks import CONTENT_KEY_SIZE, RUN_CHUNKS, SALT_SIZE, ChunkCipher, SealContext, SealPurpose
 from ddtp.protocol.merkle import LeafType
 from tests.bench.figures import BUDGET_SECONDS, Figure, Measured, Missing, Options, calls_per_second, race, seconds
 from tests.bench.processes import bound_to_us
@@ -28,8 +28,17 @@ from tests.bench.processes import bound_to_us
 CHUNK_SIZE = 64 << 10
 TREE_CHUNKS = 256
 """Chunks of one tree: 16 MiB, more than the caches of a core hold."""
+BATCH = 64
+"""Signatures that are verified in one call."""
 CHILD_SECONDS = 600.0
-BACKENDS = {"": None, "_library": "library"}
+BACKENDS: Mapping[str, Mapping[str, str]] = {
+    "": {},
+    "_library": {"DDTP_CRYPTO": "library"},
+    **{
+        f"_{path}": {"DDTP_CRYPTO": "native", "DDTP_CRYPTO_PATH": path}
+        for path in ("gfni512", "gfni256", "aesni", "armce", "portable")
+    },
+}
 """Suffix of the figures, and what the process is forced to use."""
 KEY, NONCE, MESSAGE = bytes(16), bytes(12), b"expected to be as long as a digest"
 
@@ -39,10 +48,10 @@ Sample = Callable[[], float]
 def measure(options: Options) -> Measured:
     """Measure every backend in its own process."""
     for suffix, forced in BACKENDS.items():
-        environment = {name: value for name, value in os.environ.items() if name != "DDTP_CRYPTO"}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("DDTP_CRYPTO")}
         done = subprocess.run(
             bound_to_us(sys.executable, "-m", "tests.bench.crypto", str(options.runs)),
-            env=environment | ({"DDTP_CRYPTO": forced} if forced else {}),
+            env=environment | forced,
             capture_output=True,
             text=True,
             timeout=CHILD_SECONDS,
@@ -77,32 +86,35 @@ def _ciphers(runs: int) -> Iterator[Figure]:
         runs=runs,
         peers={"pyca": lambda: 1e9 / calls_per_second(lambda: _pyca_seal(block))},
     )
-    chunks = [os.urandom(CHUNK_SIZE) for _ in range(TREE_CHUNKS)]
+    content = os.urandom(TREE_CHUNKS * CHUNK_SIZE)
     yield race(
         "sm3_tree_64KiB_GBps",
         "GB/s",
-        lambda: TREE_CHUNKS * CHUNK_SIZE / 1e9 / seconds(lambda: _tree(chunks)),
+        lambda: TREE_CHUNKS * CHUNK_SIZE / 1e9 / seconds(lambda: _tree(content)),
         runs=runs,
         peers=_hash_peers(chunk),
     )
     sealing = ChunkCipher(bytes(CONTENT_KEY_SIZE), salt=bytes(SALT_SIZE), context=_context())
+    run = os.urandom(RUN_CHUNKS * CHUNK_SIZE)
     # one second per sample: threads share the machine with everything else
     yield race(
         "seal_hash_1thread_GBps",
         "GB/s",
-        lambda: _sealed_by_threads(sealing, chunk, count=1),
+        lambda: _sealed_by_threads(sealing, run, count=1),
         runs=runs,
         peers={"pyca": lambda: _gigabytes(lambda: _pyca_hash(_pyca_seal(chunk)))},
     )
-    yield race("seal_hash_2threads_GBps", "GB/s", lambda: _sealed_by_threads(sealing, chunk, count=2), runs=runs)
+    yield race("seal_hash_2threads_GBps", "GB/s", lambda: _sealed_by_threads(sealing, run, count=2), runs=runs)
 
 
 def _signatures(runs: int) -> Iterator[Figure]:
     private_key, other = (sm2.generate_private_key(os.urandom) for _ in range(2))
     public_key, other_public = sm2.public_key(private_key), sm2.public_key(other)
-    signature = sm2.sign(private_key, MESSAGE)
+    signer = sm2.Signer(private_key)
+    signature = signer.sign(MESSAGE)
+    checks = [(public_key, MESSAGE, signature)] * BATCH
     operations: Mapping[str, Callable[[], object]] = {
-        "sign": lambda: sm2.sign(private_key, MESSAGE),
+        "sign": lambda: signer.sign(MESSAGE),
         "verify": lambda: sm2.verify(public_key, MESSAGE, signature),
         "ecdh": lambda: sm2.agree(private_key, other_public),
     }
@@ -115,31 +127,39 @@ def _signatures(runs: int) -> Iterator[Figure]:
             runs=runs,
             peers={"gmssl": peers[name]} if name in peers else None,
         )
+    yield race(
+        f"sm2_verify_batch{BATCH}_per_s",
+        "1/s",
+        lambda: BATCH * calls_per_second(lambda: sm2.verify_many(checks)),
+        runs=runs,
+    )
 
 
 def _gigabytes(operation: Callable[[], object]) -> float:
     return calls_per_second(operation) * CHUNK_SIZE / 1e9
 
 
-def _tree(chunks: list[bytes]) -> bytes:
+def _tree(content: bytes) -> bytes:
     tree = merkle.RootBuilder()
-    for index, chunk in enumerate(chunks):
-        tree.add(merkle.leaf_hash(LeafType.CHUNK, chunk, index=index))
+    for start in range(0, len(content), RUN_CHUNKS * CHUNK_SIZE):
+        part = memoryview(content)[start : start + RUN_CHUNKS * CHUNK_SIZE]
+        heads = (merkle.leaf_head(LeafType.CHUNK, CHUNK_SIZE, index=tree.size + each) for each in range(RUN_CHUNKS))
+        tree.extend(sm3.leaves(b"".join(heads), part, stride=CHUNK_SIZE))
     return tree.root()
 
 
-def _sealed_by_threads(cipher: ChunkCipher, chunk: bytes, *, count: int) -> float:
-    """Return how fast that many threads seal chunks and hash what they sealed, together."""
+def _sealed_by_threads(cipher: ChunkCipher, content: bytes, *, count: int) -> float:
+    """Return how fast that many threads seal runs of chunks and hash what they sealed, together."""
     done: list[int] = []
 
     def work() -> None:
-        index, stop = 0, threading.Event()
+        runs, stop = 0, threading.Event()
         timer = threading.Timer(3 * BUDGET_SECONDS, stop.set)
         timer.start()
         while not stop.is_set():
-            sealed_leaf(index, cipher.seal(index, chunk))
-            index += 1
-        done.append(index)
+            cipher.seal_run(RUN_CHUNKS * runs, content, count=RUN_CHUNKS)
+            runs += 1
+        done.append(runs)
         timer.join()
 
     threads = [threading.Thread(target=work) for _ in range(count)]
@@ -151,7 +171,7 @@ def _sealed_by_threads(cipher: ChunkCipher, chunk: bytes, *, count: int) -> floa
             thread.join()
 
     spent = seconds(run)
-    return sum(done) * CHUNK_SIZE / 1e9 / spent
+    return sum(done) * len(content) / 1e9 / spent
 
 
 def _context() -> SealContext:

@@ -13,7 +13,7 @@ VECTORS = Path(__file__).parents[2] / "spec" / "vectors" / "00-suite"
 
 
 def _forget_choices() -> None:
-    for choice in (_backend.choose_sm2, _backend.sm3, _backend.sm4):
+    for choice in (_backend.accelerated, _backend.choose_sm2, _backend.sm3, _backend.sm4):
         choice.cache_clear()
 
 
@@ -21,6 +21,7 @@ def _forget_choices() -> None:
 def fresh_backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """A process that has not chosen yet, and forgets afterwards what the test made it choose."""
     monkeypatch.delenv("DDTP_CRYPTO", raising=False)
+    monkeypatch.delenv("DDTP_CRYPTO_PATH", raising=False)
     monkeypatch.setattr(_backend._Policy, "last_resort_allowed", True)
     _forget_choices()
     yield monkeypatch

@@ -37,8 +37,8 @@ def test_agrees_with_an_independent_implementation(private_key: bytes, other_key
     public_key = LIBCRYPTO.public_key(private_key)
     assert GMSSL.public_key(private_key) == public_key
     assert GMSSL.agree(other_key, public_key) == LIBCRYPTO.agree(other_key, public_key)
-    assert GMSSL.verify(public_key, message, LIBCRYPTO.sign(private_key, message))
-    signature = GMSSL.sign(private_key, message)
+    assert GMSSL.verify(public_key, message, LIBCRYPTO.signer(private_key).sign(message))
+    signature = GMSSL.signer(private_key).sign(message)
     assert LIBCRYPTO.verify(public_key, message, signature)
     assert not LIBCRYPTO.verify(public_key, message + b"!", signature)
 

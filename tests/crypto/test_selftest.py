@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from ddtp.crypto import _backend, _library, _selftest
-from ddtp.crypto._contracts import Sm2, Sm3, Sm4
-from ddtp.errors import CryptoUnavailable
+from ddtp.crypto._contracts import Sm2, Sm4
+from ddtp.errors import AuthenticationFailed, CryptoUnavailable
 
 Vector = Callable[[str], dict[str, dict[str, str]]]
 
@@ -15,8 +17,11 @@ Vector = Callable[[str], dict[str, dict[str, str]]]
 class WrongCipher(_library.CryptographySm4Gcm):  # type: ignore[misc]
     """SM4-GCM whose tag is not checked."""
 
-    def open(self, *_: object) -> bytes:
-        return _selftest.SM4_PLAINTEXT
+    def open(self, *arguments: bytes) -> bytes:
+        try:
+            return super().open(*arguments)
+        except AuthenticationFailed:
+            return _selftest.SM4_PLAINTEXT
 
 
 class WrongSm2:
@@ -26,7 +31,7 @@ class WrongSm2:
     last_resort = False
 
     def __init__(self, sm2: Sm2, **replaced: object) -> None:
-        self.public_key, self.sign, self.verify, self.agree = sm2.public_key, sm2.sign, sm2.verify, sm2.agree
+        self.public_key, self.signer, self.verify, self.agree = sm2.public_key, sm2.signer, sm2.verify, sm2.agree
         for name, method in replaced.items():
             setattr(self, name, method)
 
@@ -56,7 +61,14 @@ def test_another_hash_does_not_pass() -> None:
     state = _library.sm3().new()
     state.update(b"!")
     with pytest.raises(CryptoUnavailable, match="SM3"):
-        _selftest.check_sm3(Sm3("wrong", state.copy))
+        _selftest.check_sm3(replace(_library.sm3(), new=state.copy))
+
+
+@pytest.mark.parametrize("name", ["leaves", "root", "hmac", "expand"])
+def test_another_tree_or_code_does_not_pass(name: str) -> None:
+    """What is built on the hash is checked too, because other code computes it."""
+    with pytest.raises(CryptoUnavailable, match="SM3"):
+        _selftest.check_sm3(replace(_library.sm3(), **{name: lambda *_: bytes(96)}))
 
 
 @pytest.mark.parametrize("gcm", [WrongCipher, lambda key: _library.CryptographySm4Gcm(key[::-1])])
@@ -71,7 +83,7 @@ def test_another_cipher_does_not_pass(gcm: Callable[[bytes], _library.Cryptograp
     [
         {"verify": lambda *_: True},
         {"verify": lambda *_: False},
-        {"sign": lambda *_: os.urandom(64)},
+        {"signer": lambda _: SimpleNamespace(sign=lambda _: os.urandom(64))},
         {"public_key": lambda _: bytes(33)},
     ],
     ids=["accepts-all", "refuses-all", "signs-noise", "other-key"],

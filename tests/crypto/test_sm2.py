@@ -100,3 +100,25 @@ def test_a_broken_generator_is_noticed(broken: object) -> None:
     """A generator that gives zeros or too few bytes ends in an error, not in a loop or a weak key."""
     with pytest.raises(InternalError):
         sm2.generate_private_key(broken)  # type: ignore[arg-type]
+
+
+def test_many_signatures_are_told_apart(implementation: str) -> None:
+    """Among good ones each bad one is found, wherever it stands and in whatever way it is bad."""
+    keys = [bytes(31) + bytes([number]) for number in range(1, 6)]
+    good = [
+        (sm2.public_key(key), b"message %d" % number, sm2.sign(key, b"message %d" % number))
+        for number, key in enumerate(keys)
+    ]
+    public_key, message, signature = good[0]
+    bad = [
+        (good[1][0], message, signature),
+        (public_key, message + b"!", signature),
+        (public_key, message, signature[:-1] + bytes([signature[-1] ^ 1])),
+        (public_key, message, bytes(64)),
+        (public_key, message, signature[:63]),
+    ]
+    checks = [each for pair in zip(good, bad, strict=True) for each in pair] + good
+    assert sm2.verify_many(checks) == [True, False] * 5 + [True] * 5
+    assert sm2.verify_many([]) == []
+    with pytest.raises(DecodeError):
+        sm2.verify_many([*good, (bytes(33), message, signature)])

@@ -24,11 +24,20 @@ def test_the_head_covers_the_leaves_that_were_returned() -> None:
     assert (head.size_bytes, head.canonical_form, head.canonical) == (CHUNK + 4, CanonicalForm.CSV, bytes(32))
 
 
-@pytest.mark.parametrize("chunk", [b"", bytes(CHUNK + 1)], ids=["empty", "too long"])
-def test_a_chunk_of_another_size_is_a_defect_of_the_caller(chunk: bytes) -> None:
-    """The tree of a file has one shape, so chunks cannot be cut freely."""
+def test_no_bytes_are_no_chunk() -> None:
+    """An empty file has no chunks, and no chunk is empty."""
     with pytest.raises(InternalError):
-        _hasher().add(chunk)
+        _hasher().add(b"")
+
+
+def test_chunks_may_come_together() -> None:
+    """However many come at a time, the tree is the same."""
+    content = bytes(range(256)) * 700
+    one_by_one, together = _hasher(), _hasher()
+    for start in range(0, len(content), CHUNK):
+        last = one_by_one.add(content[start : start + CHUNK])
+    assert together.add(content) == last
+    assert together.finish() == one_by_one.finish()
 
 
 def test_nothing_follows_a_short_chunk() -> None:

@@ -11,8 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from ddtp.errors import DecodeError, DiskFull, ProtocolViolation, StorageFailed, StoreDamaged
-from ddtp.protocol.chunks import SealHeader, chunk_count, sealed_bytes, sealed_leaf, sealed_offset, sealed_size
+from ddtp.errors import DiskFull, ProtocolViolation, StorageFailed, StoreDamaged
+from ddtp.protocol.chunks import (
+    SealHeader,
+    chunk_count,
+    sealed_bytes,
+    sealed_leaf,
+    sealed_leaves,
+    sealed_offset,
+    sealed_size,
+)
 from ddtp.protocol.merkle import root
 from ddtp.store import blobs
 from ddtp.store.blobs import SealedBlob
@@ -53,7 +61,7 @@ def complete(directory: Path) -> None:
     blob = opened(directory)
     fill(blob, blob.durable_chunks)
     assert blob.finish() == (COUNT, ROOT)
-    assert [blob.read(index) for index in range(COUNT)] == CHUNKS
+    assert [blob.read(index, 1) for index in range(COUNT)] == CHUNKS
     blob.close()
 
 
@@ -77,7 +85,7 @@ def test_chunks_come_back_as_they_were_written(tmp_path: Path) -> None:
     assert blob.durable_chunks == 0
     assert [blob.write(index, chunk) for index, chunk in enumerate(CHUNKS)] == [None] * (COUNT - 1) + [COUNT]
     assert blob.finish() == (COUNT, ROOT)
-    assert [blob.read(index) for index in range(COUNT)] == CHUNKS
+    assert [blob.read(index, 1) for index in range(COUNT)] == CHUNKS
     blob.close()
     assert names(tmp_path / "incoming") == [f"{NAME}.journal", f"{NAME}.sealed"]
     modes = {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "incoming").iterdir()}
@@ -96,7 +104,7 @@ def test_contents_of_every_kind_of_length(tmp_path: Path, content_bytes: int) ->
     assert blob.path.stat().st_size == sealed_bytes(header)
     blob.close()
     again = opened(tmp_path, header)
-    assert (again.durable_chunks, [again.read(index) for index in range(count)]) == (count, chunks)
+    assert (again.durable_chunks, [again.read(index, 1) for index in range(count)]) == (count, chunks)
     again.close()
 
 
@@ -113,8 +121,8 @@ def test_other_chunks_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ProtocolViolation):
         blob.write(COUNT, CHUNKS[-1])
     assert blob.finish() == (COUNT, ROOT)
-    with pytest.raises(DecodeError):
-        blob.read(COUNT)
+    with pytest.raises(StoreDamaged):
+        blob.read(COUNT, 1)
     blob.close()
 
 
@@ -214,9 +222,9 @@ def test_only_the_last_batch_is_read_again(tmp_path: Path, monkeypatch: pytest.M
     blob.close()
     again = opened(tmp_path)
     assert again.durable_chunks == 6
-    assert again.read(0) == CHUNKS[0]
-    with pytest.raises(StoreDamaged, match="chunk 1"):
-        again.read(1)
+    again.check(0, sealed_leaf(0, again.read(0, 1)))
+    with pytest.raises(StoreDamaged, match="found other bytes"):
+        again.check(0, sealed_leaves(0, again.read(0, 2), count=2, chunk_size=CHUNK))
     again.close()
 
 
@@ -264,7 +272,7 @@ def test_read_of_a_shortened_file(tmp_path: Path) -> None:
     fill(blob, 0)
     os.truncate(blob.path, sealed_bytes(HEADER) - 1)
     with pytest.raises(StoreDamaged, match="found"):
-        blob.read(COUNT - 1)
+        blob.read(COUNT - 1, 1)
     blob.close()
 
 
@@ -273,7 +281,7 @@ def test_chunk_that_is_not_durable_cannot_be_read(tmp_path: Path) -> None:
     blob = opened(tmp_path)
     fill(blob, 0, 1)
     with pytest.raises(StoreDamaged):
-        blob.read(1)
+        blob.read(0, 2)
     blob.close()
 
 

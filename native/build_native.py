@@ -1,0 +1,50 @@
+"""The build back end: setuptools, with an extension that is left out where it cannot be built.
+
+Without a compiler the wheel is pure and tagged as pure; a wheel with a native tag always holds the extension.
+`DDTP_CRYPTO=native` at build time makes a failure an error, as it does at run time.
+"""
+
+import os
+import sys
+
+from setuptools.build_meta import *  # noqa: F403 - the hooks of PEP 517
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CCompilerError, ExecError, PlatformError
+
+STABLE_ABI = "cp311"
+"""Oldest Python whose stable ABI has the buffer protocol."""
+
+
+class BuildNative(build_ext):
+    """Builds the extension, or takes it out of the distribution."""
+
+    def run(self):
+        """Build, unless that was tried in vain."""
+        if not self.extensions:
+            return
+        try:
+            super().run()
+        except (CCompilerError, ExecError, PlatformError, OSError) as err:
+            if os.environ.get("DDTP_CRYPTO") == "native":
+                raise
+            sys.stderr.write(f"warning: the native extension was not built, libraries are used instead: {err}\n")
+            self.extensions.clear()
+            self.distribution.ext_modules = []
+
+    def build_extension(self, extension):
+        """Tell the extension the version of the distribution."""
+        version = self.distribution.get_version()
+        extension.define_macros = [("DDTP_NATIVE_VERSION", f'"{version}"')]
+        super().build_extension(extension)
+
+
+class NativeWheel(bdist_wheel):
+    """Gives the wheel its tag after the extension was built, because that decides it."""
+
+    def finalize_options(self):
+        """Build first, then choose the tag."""
+        self.run_command("build_ext")
+        if self.distribution.has_ext_modules():
+            self.py_limited_api = STABLE_ABI
+        super().finalize_options()
