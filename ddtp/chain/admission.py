@@ -6,9 +6,10 @@ cannot change the rules in silence.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Annotated, Final
 
-from ddtp.chain.statement import HOUR_SECONDS, Entry, EntryKind, coarse, verify_statements
+from ddtp.chain.statement import HOUR_SECONDS, Entry, EntryKind, coarse, verify_all_statements
 from ddtp.crypto import sm3
 from ddtp.errors import PolicyRefused
 from ddtp.protocol.record import Limit, PublicKey, Range, Record
@@ -51,7 +52,13 @@ def admit(entries: Sequence[bytes], policy: AdmissionPolicy, *, now: int) -> tup
         SignatureInvalid: A statement is not signed as it says.
         PolicyRefused: The rules forbid an entry.
     """
-    return tuple(_admit(Entry.parse(entry), policy, now=now) for entry in entries)
+    parsed = tuple(Entry.parse(entry) for entry in entries)
+    for entry in parsed:
+        _check_entry(entry, policy, now=now)
+    for statement in chain.from_iterable(verify_all_statements(parsed)):
+        if policy.attestors is not None and statement.signer not in policy.attestors:
+            raise PolicyRefused("expected statements by attestors of this log, found one by another key")
+    return parsed
 
 
 def check_remote(entries: Sequence[bytes]) -> None:
@@ -72,13 +79,9 @@ def policy_entry(policy: AdmissionPolicy, *, now: int) -> Entry:
     return Entry(kind=EntryKind.POLICY, digest=sm3.digest(policy.encode()), hour=coarse(now))
 
 
-def _admit(entry: Entry, policy: AdmissionPolicy, *, now: int) -> Entry:
+def _check_entry(entry: Entry, policy: AdmissionPolicy, *, now: int) -> None:
     if entry.kind not in policy.kinds:
         raise PolicyRefused(f"expected an entry of a kind that this log accepts, found {entry.kind.value}")
     # spec/09 s.7: one hour of tolerance towards the future, for a clock that is ahead over a full hour
     if not now - policy.max_delay_seconds - HOUR_SECONDS < entry.hour <= now + HOUR_SECONDS:
         raise PolicyRefused(f"expected an entry of about the hour {coarse(now)}, found one of {entry.hour}")
-    for statement in verify_statements(entry):
-        if policy.attestors is not None and statement.signer not in policy.attestors:
-            raise PolicyRefused("expected statements by attestors of this log, found one by another key")
-    return entry

@@ -13,6 +13,7 @@ from ddtp.cli import (
     doctor,
     identity,
     ledgers,
+    measuring,
     packing,
     sending,
     serving,
@@ -43,6 +44,7 @@ _MODULES: Final = (
     serving,
     ledgers,
     doctor,
+    measuring,
     trials,
     topics,
 )

@@ -5,6 +5,7 @@ signer's public key is the key id, so an envelope is checked without a lookup; w
 caller's question. A hardware key signs between `signing_input` and `attach`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -102,14 +103,49 @@ def verify(record_type: type[RecordType], envelope: codec.Buffer, *, signer: byt
         DecodeError: The envelope or the record is malformed, or of another kind or suite.
         SignatureInvalid: The signature does not verify, or another key signed.
     """
+    read = _read(record_type, envelope)
+    if signer is not None and signer != read.key:
+        raise SignatureInvalid(f"expected the {record_type.KIND} to be signed by another key")
+    sm2.verify(read.key, read.structure, read.signature)
+    return Signed(bytes(envelope), read.key, record_type.parse(read.payload))
+
+
+def verify_many(record_type: type[RecordType], envelopes: Sequence[codec.Buffer]) -> tuple[Signed[RecordType], ...]:
+    """Check many signed records at once, which is faster from eight on, and parse them; any key may have signed.
+
+    Args:
+        record_type: The expected kind of all of them.
+        envelopes: The received bytes.
+
+    Raises:
+        DecodeError: An envelope or a record is malformed, or of another kind or suite.
+        SignatureInvalid: A signature does not verify.
+    """
+    read = [_read(record_type, each) for each in envelopes]
+    if not all(sm2.verify_many([(each.key, each.structure, each.signature) for each in read])):
+        raise SignatureInvalid(f"expected signatures of these {len(read)} records by their keys, found another one")
+    return tuple(
+        Signed(bytes(encoded), each.key, record_type.parse(each.payload))
+        for encoded, each in zip(envelopes, read, strict=True)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """An envelope taken apart: who claims to have signed what."""
+
+    key: bytes
+    payload: bytes
+    signature: bytes
+    structure: bytes
+
+
+def _read(record_type: type[Record], envelope: codec.Buffer) -> _Read:
     protected, payload, signature = _parse(envelope, record_type.MAX_BYTES)
     key = _key_id(protected)
     if protected != _protected(record_type, key):
         raise DecodeError(f"expected the protected header of a {record_type.KIND} in suite {SUITE}, found another one")
-    if signer is not None and signer != key:
-        raise SignatureInvalid(f"expected the {record_type.KIND} to be signed by another key")
-    sm2.verify(key, _structure(protected, payload), signature)
-    return Signed(bytes(envelope), key, record_type.parse(payload))
+    return _Read(key, payload, signature, _structure(protected, payload))
 
 
 def _protected(record_type: type[Record], signer: bytes) -> bytes:

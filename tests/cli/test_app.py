@@ -32,7 +32,21 @@ COMMANDS = [
         "show",
         "export",
     ),
-    *("verify", "issue", "pack", "witness", "serve", "paths", "doctor", "demo", "help", "card", "vault", "ledger"),
+    *(
+        "verify",
+        "issue",
+        "pack",
+        "witness",
+        "serve",
+        "paths",
+        "doctor",
+        "bench",
+        "demo",
+        "help",
+        "card",
+        "vault",
+        "ledger",
+    ),
 ]
 
 

@@ -275,3 +275,16 @@ def _verify(case: Case) -> str:
 def test_vector(case: Case) -> None:
     """The envelope of a vector verifies and has its digest, or is refused with its code."""
     check(case, {"verify": _verify})
+
+
+def test_many_envelopes_are_checked_at_once() -> None:
+    """The result is that of one by one; one bad envelope among good ones refuses them all."""
+    good = [envelope.sign(SignedPart(number), signer).envelope for number in range(6) for signer in (ALICE, BOB)]
+    signed = envelope.verify_many(SignedPart, good)
+    assert signed == tuple(envelope.verify(SignedPart, each) for each in good)
+    assert envelope.verify_many(SignedPart, []) == ()
+    flipped = good[7][:-1] + bytes([good[7][-1] ^ 1])
+    with pytest.raises(SignatureInvalid):
+        envelope.verify_many(SignedPart, [*good[:7], flipped, *good[8:]])
+    with pytest.raises(DecodeError):
+        envelope.verify_many(SignedPart, [*good, b"noise"])
