@@ -1,14 +1,19 @@
 """Random cases against independent implementations: `python -m tests.crypto.differential CASES`.
 
-SM4-GCM against cryptography's OpenSSL, SM3 against hashlib's, SM2 against the system's libcrypto both ways. The seed is
-printed first, so that a failure can be repeated.
+SM4-GCM against cryptography's OpenSSL, SM3 against hashlib's, SM2 against the system's libcrypto both ways; and one
+case in a hundred against GmSSL, if its package gmssl_pyx is installed. The seed is printed first, so that a failure can
+be repeated.
 """
 
 import hashlib
+import importlib
+import importlib.util
 import os
 import random
 import sys
+from types import ModuleType
 
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.ciphers import Cipher, modes
 from cryptography.hazmat.primitives.ciphers.algorithms import SM4
 
@@ -18,6 +23,8 @@ from ddtp.errors import AuthenticationFailed
 
 SM2_SHARE = 50
 """One case in so many is one of SM2, which take a thousand times longer at OpenSSL."""
+GMSSL_SHARE = 100
+"""One case in so many is one of GmSSL, whose SM2 takes milliseconds."""
 
 
 def check_sm4(generator: random.Random) -> None:
@@ -90,8 +97,28 @@ def check_sm2(generator: random.Random, theirs: _libcrypto.LibcryptoSm2) -> None
     assert ours.verify(public_key, message, their_signature)
 
 
-def run(cases: int, seed: int) -> None:
-    """Run so many random cases.
+def check_gmssl(generator: random.Random, theirs: ModuleType) -> None:
+    """One digest, one sealed message, and one signature each way."""
+    message, aad = generator.randbytes(_length(generator)), generator.randbytes(generator.choice((0, 13, 300)))
+    state = _native.Sm3State()
+    state.update(message)
+    assert state.digest() == theirs.sm3_hash(message)
+    if message:  # GmSSL's package refuses to seal nothing
+        key, nonce = generator.randbytes(16), generator.randbytes(12)
+        sealed, tag = theirs.sm4_gcm_encrypt(key=key, iv=nonce, aad=aad, plaintext=message)
+        assert _native.Sm4Gcm(key).seal(nonce, message, aad) == sealed + tag
+    ours, secret = _native.Sm2(), b"\1" + generator.randbytes(31)
+    public_key = ours.public_key(secret)
+    point = theirs.normalize_sm2_public_key(public_key)
+    r, s = decode_dss_signature(theirs.sm2_sign(secret, point, message))
+    assert ours.verify(public_key, message, r.to_bytes(32) + s.to_bytes(32))
+    signature = ours.signer(secret).sign(message)
+    der = encode_dss_signature(int.from_bytes(signature[:32]), int.from_bytes(signature[32:]))
+    assert theirs.sm2_verify(point, message, der)
+
+
+def run(cases: int, seed: int, gmssl: ModuleType | None) -> None:
+    """Run so many random cases; without GmSSL those of the others.
 
     Raises:
         AssertionError: Two implementations disagree.
@@ -102,6 +129,8 @@ def run(cases: int, seed: int) -> None:
             check_sm2(generator, theirs)
         elif number % SM2_SHARE == 1:
             check_chunks(generator)
+        elif number % GMSSL_SHARE == 3 and gmssl is not None:
+            check_gmssl(generator, gmssl)
         elif number % 2:
             check_sm4(generator)
         else:
@@ -116,5 +145,6 @@ def _length(generator: random.Random) -> int:
 if __name__ == "__main__":
     chosen = int.from_bytes(os.urandom(8))
     sys.stdout.write(f"seed {chosen}\n")
-    run(int(sys.argv[1]), chosen)
-    sys.stdout.write(f"{sys.argv[1]} cases agree\n")
+    peer = importlib.import_module("gmssl_pyx") if importlib.util.find_spec("gmssl_pyx") else None
+    run(int(sys.argv[1]), chosen, peer)
+    sys.stdout.write(f"{sys.argv[1]} cases agree, {'GmSSL among the peers' if peer else 'without GmSSL'}\n")
