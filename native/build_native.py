@@ -6,6 +6,7 @@ Without a compiler the wheel is pure and tagged as pure; a wheel with a native t
 
 import os
 import sys
+from pathlib import Path
 
 from setuptools.build_meta import *  # noqa: F403 - the hooks of PEP 517
 from setuptools.command.bdist_wheel import bdist_wheel
@@ -14,21 +15,34 @@ from setuptools.errors import CCompilerError, ExecError, PlatformError
 
 STABLE_ABI = "cp311"
 """Oldest Python whose stable ABI has the buffer protocol."""
+OURS = Path(__file__).parent
+"""What the extension is made of, besides the sources that pyproject.toml names: a change builds anew, and all of it is
+in the source distribution."""
 
 
 class BuildNative(build_ext):
     """Builds the extension, or takes it out of the distribution."""
 
+    def finalize_options(self):
+        """Name the files that the sources include, and those that build them."""
+        super().finalize_options()
+        files = [*OURS.glob("src/*.inc"), *OURS.glob("src/*.h"), *OURS.glob("src/*.py"), *OURS.glob("*.*")]
+        for extension in self.extensions or []:
+            extension.depends = ["pyproject.toml", *sorted(f"native/{file.relative_to(OURS)}" for file in files)]
+
     def run(self):
-        """Build, unless that was tried in vain."""
+        """Build, unless that was tried in vain; then nothing of an earlier build may stay."""
         if not self.extensions:
             return
+        built = [self.get_ext_fullpath(extension.name) for extension in self.extensions]
         try:
             super().run()
         except (CCompilerError, ExecError, PlatformError, OSError) as err:
             if os.environ.get("DDTP_CRYPTO") == "native":
                 raise
             sys.stderr.write(f"warning: the native extension was not built, libraries are used instead: {err}\n")
+            for path in built:
+                Path(path).unlink(missing_ok=True)
             self.extensions.clear()
             self.distribution.ext_modules = []
 

@@ -7,6 +7,7 @@ DDTP_CRYPTO_PATH makes the extension use a slower path of the processor, for tes
 """
 
 import importlib
+import importlib.util
 import os
 import warnings
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from ddtp.errors import ConfigInvalid, CryptoUnavailable
 _ENVIRONMENT_VARIABLE = "DDTP_CRYPTO"
 _PATH_VARIABLE = "DDTP_CRYPTO_PATH"
 _ACCELERATED_MODULE = "ddtp.crypto._accelerated"
+_EXTENSION = "ddtp.crypto._native"
 _LAST_RESORT_MODULE = "ddtp.crypto._gmssl"
 _LAST_RESORT_WARNING = "SM2 runs on gmssl: slow and not constant-time; install OpenSSL 3 or the native extension"
 _LAST_RESORT_HINT = "install OpenSSL 3 or later (libcrypto), or ddtp with its native extension"
@@ -123,7 +125,7 @@ def sm4() -> Sm4:
     """
     extension = accelerated()
     implementation: Sm4 = extension.sm4() if extension else _library.sm4()
-    _selftest.check_sm4(implementation)
+    _selftest.check_sm4(implementation, sm3().new)
     return implementation
 
 
@@ -155,19 +157,29 @@ def _digest(data: bytes) -> bytes:
 def accelerated() -> ModuleType | None:
     """Return the module around the extension if the extension is to be used."""
     forced, path = _forced(), os.environ.get(_PATH_VARIABLE, "")
-    if forced not in (_Forced.NOTHING, _Forced.NATIVE):
-        return None
+    extension = _load_extension(forced) if forced in (_Forced.NOTHING, _Forced.NATIVE) else None
+    if path and not (extension and extension.limit(path)):
+        raise ConfigInvalid(
+            f"expected {_PATH_VARIABLE} to be a path of the extension on this processor, found {path!r}"
+        )
+    return extension
+
+
+def _load_extension(forced: _Forced) -> ModuleType | None:
     try:
-        extension = importlib.import_module(_ACCELERATED_MODULE)
+        return importlib.import_module(_ACCELERATED_MODULE)
     except ImportError as err:
         if forced is _Forced.NATIVE:
             raise CryptoUnavailable(
-                f"expected the native extension, because {_ENVIRONMENT_VARIABLE}=native, found none"
+                f"expected the native extension, because {_ENVIRONMENT_VARIABLE}=native, found: {err}",
+                hint="build it again with gcc and python3-dev (README, Set up)",
+            ) from err
+        if importlib.util.find_spec(_EXTENSION) is not None:
+            raise CryptoUnavailable(
+                f"expected a native extension that loads, found: {err}",
+                hint=f"install ddtp again, or set {_ENVIRONMENT_VARIABLE}=library to do without it",
             ) from err
         return None
-    if path and not extension.limit(path):
-        raise ConfigInvalid(f"expected {_PATH_VARIABLE} to be a path of this processor, found {path!r}")
-    return extension
 
 
 def _forced() -> _Forced:

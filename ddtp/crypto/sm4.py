@@ -12,6 +12,10 @@ KEY_SIZE: Final = 16
 NONCE_SIZE: Final = 12
 TAG_SIZE: Final = 16
 
+_DIGEST_SIZE: Final = 32
+_BLOCK_SIZE: Final = 64
+_MAX_CHUNKS: Final = 1 << 64
+
 
 @final
 class SM4GCM:
@@ -74,7 +78,8 @@ class SM4GCM:
             The sealed chunks one after the other, each 16 bytes longer.
 
         Raises:
-            InternalError: The sizes do not fit each other.
+            DecodeError: The base nonce is not 12 bytes.
+            InternalError: The sizes do not fit each other, or an index is not below 2^64.
         """
         _check_run(run, memoryview(plain).nbytes)
         return self._cipher.seal_chunks(run, plain)
@@ -88,13 +93,24 @@ class SM4GCM:
 
         Raises:
             AuthenticationFailed: A chunk is not what was sealed.
-            InternalError: The sizes do not fit each other.
+            DecodeError: The base nonce is not 12 bytes.
+            InternalError: The sizes do not fit each other, or an index is not below 2^64.
         """
         _check_run(run, memoryview(sealed).nbytes - run.count * TAG_SIZE)
         return self._cipher.open_chunks(run, sealed)
 
 
 def _check_run(run: ChunkRun, plain_bytes: int) -> None:
+    if len(run.base_nonce) != NONCE_SIZE:
+        raise DecodeError(f"expected a nonce of {NONCE_SIZE} bytes, found {len(run.base_nonce)}")
     before_last = (run.count - 1) * run.chunk_size
     if run.count < 1 or run.chunk_size < 1 or not before_last <= plain_bytes <= before_last + run.chunk_size:
         raise InternalError(f"expected {run.count} chunks of {run.chunk_size} bytes, found {plain_bytes} bytes")
+    if not 0 <= run.first <= _MAX_CHUNKS - run.count:
+        raise InternalError(f"expected chunks with an index below 2^64, found {run.count} from {run.first} on")
+    for leaves in (run.plain, run.sealed):
+        if leaves is not None and (
+            memoryview(leaves.heads).nbytes != run.count * _BLOCK_SIZE
+            or len(leaves.digests) != run.count * _DIGEST_SIZE
+        ):
+            raise InternalError(f"expected heads and digests of {run.count} leaves, found others")

@@ -181,8 +181,9 @@ class ChunkCipher:
         Raises:
             DecodeError: The index or the length is out of bounds.
         """
-        if len(chunk) > self.chunk_size:
-            raise DecodeError(f"expected a chunk of at most {self.chunk_size} bytes, found {len(chunk)}")
+        size = memoryview(chunk).nbytes
+        if size > self.chunk_size:
+            raise DecodeError(f"expected a chunk of at most {self.chunk_size} bytes, found {size}")
         return self._cipher.seal(self._nonce(index), chunk)
 
     def seal_run(
@@ -201,7 +202,7 @@ class ChunkCipher:
             DecodeError: An index is out of bounds.
             InternalError: The content is no such run.
         """
-        self._check_index(first + count - 1)
+        self._check_run(first, count)
         sealed = self._leaves(first, count, memoryview(content).nbytes + count * TAG_SIZE) if hashed else None
         run = ChunkRun(self._base, first, count, self.chunk_size, plain=plain, sealed=sealed)
         return SealedRun(self._cipher.seal_chunks(run, content), bytes(sealed.digests) if sealed else b"")
@@ -219,7 +220,7 @@ class ChunkCipher:
             AuthenticationFailed: A chunk was sealed with another key, index, salt or context, or was altered.
             DecodeError: An index is out of bounds.
         """
-        self._check_index(first + count - 1)
+        self._check_run(first, count)
         size = memoryview(sealed).nbytes
         if not self._fits(first, count, size - count * TAG_SIZE):
             raise AuthenticationFailed(f"expected the sealed sizes of {count} chunks from {first}, found {size} bytes")
@@ -248,13 +249,18 @@ class ChunkCipher:
             DecodeError: The index is out of bounds.
         """
         nonce = self._nonce(index)
-        if not self._fits(index, 1, len(sealed) - TAG_SIZE):
-            raise AuthenticationFailed(f"expected the sealed size of chunk {index}, found {len(sealed)} bytes")
+        size = memoryview(sealed).nbytes
+        if not self._fits(index, 1, size - TAG_SIZE):
+            raise AuthenticationFailed(f"expected the sealed size of chunk {index}, found {size} bytes")
         return self._cipher.open(nonce, sealed)
 
     def _nonce(self, index: int) -> bytes:
         self._check_index(index)
         return (int.from_bytes(self._base, "big") ^ index).to_bytes(NONCE_SIZE, "big")
+
+    def _check_run(self, first: int, count: int) -> None:
+        self._check_index(first)
+        self._check_index(first + count - 1)
 
     def _check_index(self, index: int) -> None:
         if not 0 <= index < _MAX_CHUNKS:

@@ -36,7 +36,7 @@ static cpu_level detect(void)
 {
     const uint32_t ymm_saved = 0x06, zmm_saved = 0xe6;
     const uint32_t leaf1_ecx = 1u << 1 /* PCLMULQDQ */ | 1u << 25 /* AES */ | 1u << 27 /* OSXSAVE */;
-    const uint32_t avx2_ebx = 1u << 5 /* AVX2 */ | 1u << 8 /* BMI2 */ | 1u << 19 /* ADX */;
+    const uint32_t avx2_ebx = 1u << 3 /* BMI1 */ | 1u << 5 /* AVX2 */ | 1u << 8 /* BMI2 */ | 1u << 19 /* ADX */;
     const uint32_t gfni_ecx = 1u << 8 /* GFNI */ | 1u << 10 /* VPCLMULQDQ */;
     const uint32_t avx512_ebx = 1u << 16 /* F */ | 1u << 17 /* DQ */ | 1u << 21 /* IFMA */ | 1u << 30 /* BW */ | 1u << 31 /* VL */;
     uint32_t eax, ebx, ecx, edx;

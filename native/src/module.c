@@ -120,14 +120,16 @@ static PyMethodDef functions[] = {
      "use_errors(tag, input, /)\n--\n\nRaise these exceptions for a tag that does not match and for malformed input."},
     {"level", level, METH_NOARGS, "level()\n--\n\nReturn the name of the processor path in use."},
     {"levels", levels, METH_NOARGS, "levels()\n--\n\nReturn the names of the paths that this processor has, slowest first."},
-    {"limit", limit, METH_O, "limit(level, /)\n--\n\nUse a path, or the fastest below it; for tests and benchmarks."},
+    {"limit", limit, METH_O, "limit(level, /)\n--\n\nUse that path in what is made from now on; for tests and benchmarks."},
     {NULL, NULL, 0, NULL},
 };
 
 static int execute(PyObject *module)
 {
-    error_of_tag = Py_NewRef(PyExc_ValueError);
-    error_of_input = Py_NewRef(PyExc_ValueError);
+    if (error_of_tag == NULL) { /* one for the process: a second import must not take away what use_errors gave */
+        error_of_tag = Py_NewRef(PyExc_ValueError);
+        error_of_input = Py_NewRef(PyExc_ValueError);
+    }
     if (PyModule_AddStringConstant(module, "VERSION", DDTP_NATIVE_VERSION) < 0) {
         return -1;
     }

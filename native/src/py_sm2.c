@@ -133,24 +133,6 @@ static PyObject *sm2_public_key(PyObject *self, PyObject *private_key)
     return result;
 }
 
-static PyObject *sm2_sign_message(PyObject *self, PyObject *const *args, Py_ssize_t count)
-{
-    (void)self;
-    if (!check_count(count, 2, "sign")) {
-        return NULL;
-    }
-    arguments taken = {.count = 0};
-    PyObject *result = NULL;
-    const Py_buffer *key = take(&taken, args[0], PyBUF_SIMPLE), *message = NULL;
-    sm2_signer signer;
-    if (key != NULL && (message = take(&taken, args[1], PyBUF_SIMPLE)) != NULL && make_signer(&signer, key)) {
-        result = sign_with(&signer, message);
-        wipe(&signer, sizeof signer);
-    }
-    give_back(&taken);
-    return result;
-}
-
 static PyObject *sm2_verify_message(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     if (!check_count(count, 3, "verify")) {
@@ -213,7 +195,9 @@ static PyObject *sm2_verify_messages(PyObject *self, PyObject *checks)
         PyObject *check = PySequence_GetItem(checks, i), *key, *message, *signature;
         arguments taken = {.count = 0};
         bool right = false;
-        if (check != NULL && PyArg_ParseTuple(check, "OOO", &key, &message, &signature)) {
+        if (check != NULL && !PyTuple_Check(check)) {
+            PyErr_SetString(PyExc_TypeError, "expected a tuple of public key, message and signature");
+        } else if (check != NULL && PyArg_ParseTuple(check, "OOO", &key, &message, &signature)) {
             const Py_buffer *keys = take(&taken, key, PyBUF_SIMPLE), *messages = NULL, *given = NULL;
             const opened_key *opened = NULL;
             if (keys != NULL && (messages = take(&taken, message, PyBUF_SIMPLE)) != NULL &&
@@ -264,8 +248,6 @@ static PyObject *sm2_make_signer(PyObject *self, PyObject *private_key)
 
 static PyMethodDef sm2_methods[] = {
     {"public_key", sm2_public_key, METH_O, "public_key(private_key, /)\n--\n\nReturn the 33-byte public key."},
-    {"sign", (PyCFunction)(void (*)(void))sm2_sign_message, METH_FASTCALL,
-     "sign(private_key, message, /)\n--\n\nReturn a 64-byte signature."},
     {"verify", (PyCFunction)(void (*)(void))sm2_verify_message, METH_FASTCALL,
      "verify(public_key, message, signature, /)\n--\n\nReturn whether the signature is valid."},
     {"agree", (PyCFunction)(void (*)(void))sm2_agree_keys, METH_FASTCALL,

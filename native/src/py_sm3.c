@@ -109,8 +109,8 @@ static PyObject *leaves(PyObject *module, PyObject *const *args, Py_ssize_t coun
         goto done;
     }
     const Py_ssize_t messages = heads->len / SM3_BLOCK_SIZE;
-    if (heads->len % SM3_BLOCK_SIZE != 0 || messages == 0 || stride <= 0 || data->len > messages * stride ||
-        data->len < (messages - 1) * stride || messages > PY_SSIZE_T_MAX / stride) {
+    if (heads->len % SM3_BLOCK_SIZE != 0 || messages == 0 || stride <= 0 || messages > PY_SSIZE_T_MAX / stride ||
+        data->len > messages * stride || data->len < (messages - 1) * stride) {
         PyErr_Format(error_of_input, "expected heads of 64 bytes for pieces of %zd bytes, found %zd bytes of heads for %zd",
                      stride, heads->len, data->len);
         goto done;

@@ -89,7 +89,7 @@ static PyObject *message(PyObject *self, bool sealing, PyObject *nonce, PyObject
         PyErr_Format(error_of_input, "expected at most %zd bytes of plaintext, found more", (Py_ssize_t)MAX_MESSAGE_SIZE);
         goto done;
     }
-    if (size < 0 || size > MAX_MESSAGE_SIZE + SM4_TAG_SIZE) {
+    if (size < 0 || size > MAX_MESSAGE_SIZE + (sealing ? SM4_TAG_SIZE : 0)) {
         PyErr_SetString(error_of_tag, "expected a ciphertext with a 16-byte tag, found another length");
         goto done;
     }
@@ -165,12 +165,20 @@ static bool take_leaves(arguments *taken, PyObject *heads, PyObject *digests, Py
     return true;
 }
 
-/* Checks that `size` plain bytes are `count` chunks of which only the last one may be shorter. */
-static bool measure(chunk_run *run, Py_ssize_t count, Py_ssize_t chunk_size, Py_ssize_t size)
+/* Checks that `given` bytes are `count` chunks of which only the last one may be shorter, and that no index wraps: two
+ * chunks would get one nonce. */
+static bool measure(chunk_run *run, Py_ssize_t count, Py_ssize_t chunk_size, Py_ssize_t given, bool sealing)
 {
-    if (count < 1 || chunk_size < 1 || chunk_size > MAX_MESSAGE_SIZE || count > PY_SSIZE_T_MAX / 2 / chunk_size ||
-        size < (count - 1) * chunk_size || size > count * chunk_size) {
+    const bool countable = count >= 1 && count <= PY_SSIZE_T_MAX / (2 * SM3_BLOCK_SIZE) && chunk_size >= 1 &&
+                           chunk_size <= MAX_MESSAGE_SIZE && count <= PY_SSIZE_T_MAX / 2 / chunk_size;
+    const Py_ssize_t size = countable && !sealing ? given - count * SM4_TAG_SIZE : given;
+    if (!countable || size < (count - 1) * chunk_size || size > count * chunk_size) {
         PyErr_Format(error_of_input, "expected %zd chunks of %zd bytes, found %zd bytes", count, chunk_size, size);
+        return false;
+    }
+    if (run->first > UINT64_MAX - (uint64_t)(count - 1)) {
+        PyErr_Format(error_of_input, "expected chunks with an index below 2^64, found %zd from %llu on", count,
+                     (unsigned long long)run->first);
         return false;
     }
     run->count = (size_t)count;
@@ -183,11 +191,14 @@ static bool measure(chunk_run *run, Py_ssize_t count, Py_ssize_t chunk_size, Py_
  * new object, because its memory need not be cleared first. */
 static PyObject *chunks(PyObject *self, PyObject *args, bool sealing)
 {
-    PyObject *base, *in, *plain_heads, *plain_leaves, *sealed_heads, *sealed_leaves;
-    unsigned long long first;
+    PyObject *base, *index, *in, *plain_heads, *plain_leaves, *sealed_heads, *sealed_leaves;
     Py_ssize_t count, chunk_size;
-    if (!PyArg_ParseTuple(args, "OKnnOOOOO", &base, &first, &count, &chunk_size, &in, &plain_heads, &plain_leaves,
+    if (!PyArg_ParseTuple(args, "OOnnOOOOO", &base, &index, &count, &chunk_size, &in, &plain_heads, &plain_leaves,
                           &sealed_heads, &sealed_leaves)) {
+        return NULL;
+    }
+    const unsigned long long first = PyLong_AsUnsignedLongLong(index);
+    if (first == (unsigned long long)-1 && PyErr_Occurred()) {
         return NULL;
     }
     chunk_run run = {.key = key_of(self), .first = first};
@@ -196,7 +207,7 @@ static PyObject *chunks(PyObject *self, PyObject *args, bool sealing)
     const Py_buffer *nonce = take(&taken, base, PyBUF_SIMPLE), *source = NULL;
     if (nonce == NULL || (source = take(&taken, in, PyBUF_SIMPLE)) == NULL ||
         !check_size(nonce, SM4_NONCE_SIZE, "nonce") ||
-        !measure(&run, count, chunk_size, sealing ? source->len : source->len - count * SM4_TAG_SIZE) ||
+        !measure(&run, count, chunk_size, source->len, sealing) ||
         !take_leaves(&taken, plain_heads, plain_leaves, count, &run.plain) ||
         !take_leaves(&taken, sealed_heads, sealed_leaves, count, &run.sealed)) {
         goto done;
@@ -304,17 +315,39 @@ static bool check_running(const stream_object *stream)
     return stream->running;
 }
 
+/* The tag of a message that is being opened is for comparing only: to tell it would be to sign a forgery. */
+static bool check_direction(const stream_object *stream, bool sealing)
+{
+    if (stream->stream.sealing != sealing) {
+        PyErr_Format(error_of_input, "expected a message that is being %s, found the other direction",
+                     sealing ? "sealed" : "opened");
+    }
+    return stream->stream.sealing == sealing;
+}
+
+/* A longer message would use a part of the key stream twice. */
+static bool check_total(const stream_object *stream, Py_ssize_t more)
+{
+    if (more <= MAX_MESSAGE_SIZE - (Py_ssize_t)stream->stream.size) {
+        return true;
+    }
+    PyErr_Format(error_of_input, "expected at most %zd bytes of a message, found more", (Py_ssize_t)MAX_MESSAGE_SIZE);
+    return false;
+}
+
 static PyObject *stream_update(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     stream_object *const stream = (stream_object *)self;
-    if (!check_count(count, 2, "update_into") || !check_running(stream)) {
+    if (!check_count(count, 2, "update_into")) {
         return NULL;
     }
     arguments taken = {.count = 0};
     PyObject *result = NULL;
     const Py_buffer *in = take(&taken, args[0], PyBUF_SIMPLE), *out = NULL;
     if (in != NULL && (out = take(&taken, args[1], PyBUF_WRITABLE)) != NULL &&
-        check_size(out, in->len, "room for the result") && check_apart(in, out, true)) {
+        check_size(out, in->len, "room for the result") && check_apart(in, out, true) &&
+        /* only now: an object that gives its buffer may run Python code, which may end the message */
+        check_running(stream) && check_total(stream, in->len)) {
         /* With the GIL: a stream that two threads update at once must stay a stream. */
         sm4_stream_update(&stream->stream, in->buf, (size_t)in->len, out->buf);
         result = Py_NewRef(Py_None);
@@ -327,7 +360,7 @@ static PyObject *stream_finish(PyObject *self, PyObject *unused)
 {
     stream_object *const stream = (stream_object *)self;
     (void)unused;
-    if (!check_running(stream)) {
+    if (!check_running(stream) || !check_direction(stream, true)) {
         return NULL;
     }
     uint8_t tag[SM4_TAG_SIZE];
@@ -339,13 +372,10 @@ static PyObject *stream_finish(PyObject *self, PyObject *unused)
 static PyObject *stream_check(PyObject *self, PyObject *tag)
 {
     stream_object *const stream = (stream_object *)self;
-    if (!check_running(stream)) {
-        return NULL;
-    }
     arguments taken = {.count = 0};
     PyObject *result = NULL;
     const Py_buffer *given = take(&taken, tag, PyBUF_SIMPLE);
-    if (given != NULL && check_size(given, SM4_TAG_SIZE, "tag")) {
+    if (given != NULL && check_size(given, SM4_TAG_SIZE, "tag") && check_running(stream) && check_direction(stream, false)) {
         uint8_t right[SM4_TAG_SIZE];
         stream->running = false;
         sm4_stream_finish(&stream->stream, right);

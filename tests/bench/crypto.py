@@ -40,7 +40,7 @@ BACKENDS: Mapping[str, Mapping[str, str]] = {
     },
 }
 """Suffix of the figures, and what the process is forced to use."""
-KEY, NONCE, MESSAGE = bytes(16), bytes(12), b"expected to be as long as a digest"
+KEY, NONCE, MESSAGE = bytes(16), bytes(12), bytes(32)
 
 Sample = Callable[[], float]
 

@@ -1,5 +1,6 @@
 """Runs a test over every implementation that this machine has."""
 
+import importlib
 import importlib.util
 import json
 from collections.abc import Callable, Iterator
@@ -28,20 +29,31 @@ def fresh_backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatc
     _forget_choices()
 
 
-NATIVE = ["native"] if importlib.util.find_spec("ddtp.crypto._native") else []
+def _native_paths() -> list[str]:
+    if importlib.util.find_spec("ddtp.crypto._native") is None:
+        return []
+    native = importlib.import_module("ddtp.crypto._native")
+    return [f"native-{path}" for path in native.levels()]
 
 
-@pytest.fixture(params=[*NATIVE, "library", "gmssl"])
-def implementation(request: pytest.FixtureRequest, fresh_backend: pytest.MonkeyPatch) -> str:
-    """The name of the implementation that DDTP_CRYPTO forces during the test."""
-    name: str = request.param
+@pytest.fixture(params=[*_native_paths(), "library", "gmssl"])
+def implementation(request: pytest.FixtureRequest, fresh_backend: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of the implementation that is forced during the test: each processor path of ours, and the others."""
+    name, _, path = request.param.partition("-")
     if name == "library" and _libcrypto.load() is None:
         pytest.skip("this machine has no libcrypto with SM2")
     fresh_backend.setenv("DDTP_CRYPTO", name)
     if name == "gmssl":
         with pytest.warns(RuntimeWarning, match="gmssl"):
             _backend.sm2()
-    return name
+    if not path:
+        yield name
+        return
+    native = importlib.import_module("ddtp.crypto._native")
+    best = native.level()
+    fresh_backend.setenv("DDTP_CRYPTO_PATH", path)
+    yield name
+    native.limit(best)
 
 
 @pytest.fixture(scope="session")

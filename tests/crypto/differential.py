@@ -1,11 +1,12 @@
 """Random cases against independent implementations: `python -m tests.crypto.differential CASES`.
 
 SM4-GCM against cryptography's OpenSSL, SM3 against hashlib's, SM2 against the system's libcrypto both ways; and one
-case in a hundred against GmSSL, if its package gmssl_pyx is installed. The seed is printed first, so that a failure can
-be repeated.
+case in a hundred against GmSSL, if its package gmssl_pyx is installed. Every path of this processor gets
+the same share. The seed is printed first, so that a failure can be repeated.
 """
 
 import hashlib
+import hmac
 import importlib
 import importlib.util
 import os
@@ -16,9 +17,12 @@ from types import ModuleType
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.ciphers import Cipher, modes
 from cryptography.hazmat.primitives.ciphers.algorithms import SM4
+from cryptography.hazmat.primitives.hashes import SM3
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from ddtp.crypto import _accelerated, _libcrypto, _native
 from ddtp.crypto._contracts import ChunkRun, Leaves
+from ddtp.crypto._curve import N
 from ddtp.errors import AuthenticationFailed
 
 SM2_SHARE = 50
@@ -72,20 +76,23 @@ def check_chunks(generator: random.Random) -> None:
 
 
 def check_sm3(generator: random.Random) -> None:
-    """One message in two parts."""
+    """One message in two parts, and its HMAC and HKDF."""
     message = generator.randbytes(_length(generator))
     cut = generator.randint(0, len(message))
     state = _native.Sm3State()
     state.update(message[:cut])
     state.update(message[cut:])
     assert state.digest() == hashlib.new("sm3", message).digest()
+    key, size = generator.randbytes(generator.randint(0, 150)), generator.randint(1, 200)
+    code = hmac.digest(key, message, "sm3")
+    assert _native.sm3_hmac(key, message) == code
+    assert _native.sm3_hkdf_expand(code, message, size) == HKDFExpand(SM3(), size, message).derive(code)
 
 
 def check_sm2(generator: random.Random, theirs: _libcrypto.LibcryptoSm2) -> None:
     """Keys, agreement, and signatures that each side accepts from the other, and only unchanged."""
     ours = _native.Sm2()
-    key, other = (generator.randbytes(32)[:-1] + b"\1" for _ in range(2))
-    key, other = b"\1" + key[1:], b"\2" + other[1:]
+    key, other = (generator.randrange(1, N - 1).to_bytes(32) for _ in range(2))
     public_key, message = ours.public_key(key), generator.randbytes(_length(generator))
     assert public_key == theirs.public_key(key)
     assert ours.agree(key, theirs.public_key(other)) == theirs.agree(key, ours.public_key(other))
@@ -107,7 +114,7 @@ def check_gmssl(generator: random.Random, theirs: ModuleType) -> None:
         key, nonce = generator.randbytes(16), generator.randbytes(12)
         sealed, tag = theirs.sm4_gcm_encrypt(key=key, iv=nonce, aad=aad, plaintext=message)
         assert _native.Sm4Gcm(key).seal(nonce, message, aad) == sealed + tag
-    ours, secret = _native.Sm2(), b"\1" + generator.randbytes(31)
+    ours, secret = _native.Sm2(), generator.randrange(1, N - 1).to_bytes(32)
     public_key = ours.public_key(secret)
     point = theirs.normalize_sm2_public_key(public_key)
     r, s = decode_dss_signature(theirs.sm2_sign(secret, point, message))
@@ -145,6 +152,11 @@ def _length(generator: random.Random) -> int:
 if __name__ == "__main__":
     chosen = int.from_bytes(os.urandom(8))
     sys.stdout.write(f"seed {chosen}\n")
+    if _libcrypto.load() is None:
+        sys.exit("expected a libcrypto with SM2 to compare with, found none")
     peer = importlib.import_module("gmssl_pyx") if importlib.util.find_spec("gmssl_pyx") else None
-    run(int(sys.argv[1]), chosen, peer)
-    sys.stdout.write(f"{sys.argv[1]} cases agree, {'GmSSL among the peers' if peer else 'without GmSSL'}\n")
+    paths = _native.levels()
+    for path in paths:
+        _native.limit(path)
+        run(int(sys.argv[1]) // len(paths), chosen, peer)
+        sys.stdout.write(f"{path}: cases agree, {'GmSSL among the peers' if peer else 'without GmSSL'}\n")

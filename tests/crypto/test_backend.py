@@ -1,8 +1,10 @@
 """The choice of implementations."""
 
+import importlib.util
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 import pytest
@@ -23,7 +25,8 @@ def _install(monkeypatch: pytest.MonkeyPatch, **offered: object) -> None:
 @pytest.fixture
 def without_native(fresh_backend: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A machine without the extension, also where it is built."""
-    fresh_backend.setitem(sys.modules, "ddtp.crypto._accelerated", None)
+    for name in ("_accelerated", "_native"):
+        fresh_backend.setitem(sys.modules, f"ddtp.crypto.{name}", None)
     return fresh_backend
 
 
@@ -92,6 +95,22 @@ def test_a_path_that_the_processor_lacks_is_refused(fresh_backend: pytest.Monkey
     _install(fresh_backend, limit=lambda path: path == "portable")
     fresh_backend.setenv("DDTP_CRYPTO_PATH", "sve2")
     with pytest.raises(ConfigInvalid, match="sve2"):
+        _backend.sm3()
+
+
+def test_a_path_without_the_extension_is_refused(fresh_backend: pytest.MonkeyPatch) -> None:
+    """It would be a path of nothing."""
+    fresh_backend.setenv("DDTP_CRYPTO", "library")
+    fresh_backend.setenv("DDTP_CRYPTO_PATH", "portable")
+    with pytest.raises(ConfigInvalid, match="portable"):
+        _backend.sm3()
+
+
+def test_an_extension_that_does_not_load_is_an_error(fresh_backend: pytest.MonkeyPatch) -> None:
+    """A damaged installation is told of, not made slow."""
+    fresh_backend.setitem(sys.modules, "ddtp.crypto._accelerated", None)
+    fresh_backend.setattr(importlib.util, "find_spec", lambda name: ModuleSpec(name, None))
+    with pytest.raises(CryptoUnavailable, match="loads"):
         _backend.sm3()
 
 

@@ -31,7 +31,8 @@ class WrongSm2:
     last_resort = False
 
     def __init__(self, sm2: Sm2, **replaced: object) -> None:
-        self.public_key, self.signer, self.verify, self.agree = sm2.public_key, sm2.signer, sm2.verify, sm2.agree
+        self.public_key, self.signer, self.agree = sm2.public_key, sm2.signer, sm2.agree
+        self.verify, self.verify_many = sm2.verify, sm2.verify_many
         for name, method in replaced.items():
             setattr(self, name, method)
 
@@ -75,7 +76,7 @@ def test_another_tree_or_code_does_not_pass(name: str) -> None:
 def test_another_cipher_does_not_pass(gcm: Callable[[bytes], _library.CryptographySm4Gcm]) -> None:
     """Neither wrong bytes nor an unchecked tag passes."""
     with pytest.raises(CryptoUnavailable, match="SM4"):
-        _selftest.check_sm4(Sm4("wrong", gcm))
+        _selftest.check_sm4(Sm4("wrong", gcm), _library.sm3().new)
 
 
 @pytest.mark.parametrize(
@@ -85,8 +86,10 @@ def test_another_cipher_does_not_pass(gcm: Callable[[bytes], _library.Cryptograp
         {"verify": lambda *_: False},
         {"signer": lambda _: SimpleNamespace(sign=lambda _: os.urandom(64))},
         {"public_key": lambda _: bytes(33)},
+        {"verify_many": lambda checks: [True] * len(checks)},
+        {"agree": lambda *_: bytes(32)},
     ],
-    ids=["accepts-all", "refuses-all", "signs-noise", "other-key"],
+    ids=["accepts-all", "refuses-all", "signs-noise", "other-key", "accepts-many", "agrees-on-nothing"],
 )
 def test_another_sm2_does_not_pass(implementation: str, replaced: dict[str, object]) -> None:
     """One wrong operation is enough to be refused."""

@@ -1,7 +1,8 @@
 """Whether time tells anything about secrets: two classes of inputs compared as dudect does (Reparaz et al., 2017).
 
 Statistics on a shared machine: a difference counts only if it shows in each of several rounds, and a comparison that
-leaks on purpose shows that one would be found.
+leaks microseconds on purpose shows that one of that size would be found. What is smaller, memcheck finds
+(native/README.md).
 """
 
 import os
