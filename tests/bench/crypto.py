@@ -4,6 +4,7 @@ The backend is chosen once per process, so each is measured in a process of its 
 """
 
 import hashlib
+import importlib
 import json
 import os
 import subprocess
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, modes
 from cryptography.hazmat.primitives.ciphers.algorithms import SM4
 from cryptography.hazmat.primitives.hashes import SM3, Hash
 
-from ddtp.crypto import sm2, sm3
+from ddtp.crypto import _libcrypto, sm2, sm3
 from ddtp.crypto.sm4 import SM4GCM
 from ddtp.protocol import merkle
 from ddtp.protocol.chunks import CONTENT_KEY_SIZE, RUN_CHUNKS, SALT_SIZE, ChunkCipher, SealContext, SealPurpose
@@ -118,20 +119,25 @@ def _signatures(runs: int) -> Iterator[Figure]:
         "verify": lambda: sm2.verify(public_key, MESSAGE, signature),
         "ecdh": lambda: sm2.agree(private_key, other_public),
     }
-    peers = _gmssl(private_key)
+    others = {
+        "gmssl": _gmssl(private_key),
+        "gmssl_pyx": _gmssl_pyx(private_key, public_key),
+        "libcrypto": _openssl(private_key, other_public),
+    }
     for name, operation in operations.items():
         yield race(
             f"sm2_{name}_per_s",
             "1/s",
             partial(calls_per_second, operation),
             runs=runs,
-            peers={"gmssl": peers[name]} if name in peers else None,
+            peers={peer: samples[name] for peer, samples in others.items() if name in samples},
         )
     yield race(
         f"sm2_verify_batch{BATCH}_per_s",
         "1/s",
         lambda: BATCH * calls_per_second(lambda: sm2.verify_many(checks)),
         runs=runs,
+        peers={peer: samples["verify"] for peer, samples in others.items() if "verify" in samples},
     )
 
 
@@ -212,6 +218,33 @@ def _gmssl(private_key: bytes) -> dict[str, Sample]:
     return {
         "sign": lambda: calls_per_second(lambda: both.sign(MESSAGE, func.random_hex(both.para_len))),
         "verify": lambda: calls_per_second(lambda: both.verify(signature, MESSAGE)),
+    }
+
+
+def _gmssl_pyx(private_key: bytes, public_key: bytes) -> dict[str, Sample]:
+    """Return what the C library GmSSL does through its package gmssl_pyx, if that is installed."""
+    if find_spec("gmssl_pyx") is None:
+        return {}
+    gmssl = importlib.import_module("gmssl_pyx")
+    point = gmssl.normalize_sm2_public_key(public_key)
+    signature = gmssl.sm2_sign(private_key, point, MESSAGE)
+    return {
+        "sign": lambda: calls_per_second(lambda: gmssl.sm2_sign(private_key, point, MESSAGE)),
+        "verify": lambda: calls_per_second(lambda: gmssl.sm2_verify(point, MESSAGE, signature)),
+    }
+
+
+def _openssl(private_key: bytes, other_public: bytes) -> dict[str, Sample]:
+    """Return what the system's libcrypto does, as the library backend calls it."""
+    library = _libcrypto.load()
+    if library is None:
+        return {}
+    signer, public_key = library.signer(private_key), library.public_key(private_key)
+    signature = signer.sign(MESSAGE)
+    return {
+        "sign": lambda: calls_per_second(lambda: signer.sign(MESSAGE)),
+        "verify": lambda: calls_per_second(lambda: library.verify(public_key, MESSAGE, signature)),
+        "ecdh": lambda: calls_per_second(lambda: library.agree(private_key, other_public)),
     }
 
 
