@@ -4,14 +4,11 @@ Only imported where the extension is there.
 """
 
 from collections.abc import Sequence
-from typing import Final, final
+from typing import final
 
 from ddtp.crypto import _native
-from ddtp.crypto._contracts import Buffer, ChunkRun, Leaves, Sm2Signer, Sm3, Sm4
+from ddtp.crypto._contracts import BLOCK_SIZE, DIGEST_SIZE, Buffer, ChunkRun, Leaves, Sm2Signer, Sm3, Sm4
 from ddtp.errors import AuthenticationFailed, DecodeError
-
-_DIGEST_SIZE: Final = 32
-_BLOCK_SIZE: Final = 64
 
 _native.use_errors(AuthenticationFailed, DecodeError)
 
@@ -40,7 +37,7 @@ def sm4() -> Sm4:
 
 
 def _leaves(heads: Buffer, data: Buffer, stride: int) -> bytes:
-    digests = bytearray(memoryview(heads).nbytes // _BLOCK_SIZE * _DIGEST_SIZE)
+    digests = bytearray(memoryview(heads).nbytes // BLOCK_SIZE * DIGEST_SIZE)
     _native.sm3_leaves(heads, data, stride, digests)
     return bytes(digests)
 

@@ -8,9 +8,18 @@ implementation is safe to call from several threads at once.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 Buffer = bytes | bytearray | memoryview
+DIGEST_SIZE: Final = 32
+"""Bytes of an SM3 hash."""
+BLOCK_SIZE: Final = 64
+"""Bytes that SM3 compresses at a time."""
+NONCE_SIZE: Final = 12
+"""Bytes of a nonce of SM4-GCM."""
+TAG_SIZE: Final = 16
+"""Bytes of a tag of SM4-GCM."""
+
 WritableBuffer = bytearray | memoryview
 
 

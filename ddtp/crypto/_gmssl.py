@@ -9,13 +9,14 @@ module with `forbid_last_resort`.
 
 import secrets
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from typing import final
 
 from gmssl.sm2 import CryptSM2
 
-from ddtp.crypto._contracts import Buffer
 from ddtp.crypto._curve import GX, GY, USER_ID, A, B, N, P, compress_point, decode_point
+from ddtp.crypto._single import MessageSigner
 from ddtp.errors import CryptoUnavailable
 
 _CURVE_AND_GENERATOR = b"".join(value.to_bytes(32, "big") for value in (A, B, GX, GY))
@@ -50,15 +51,15 @@ class GmsslSm2:
         x, _ = _multiply(private_key, *decode_point(public_key))
         return x
 
-    def signer(self, private_key: bytes, /) -> "GmsslSigner":
+    def signer(self, private_key: bytes, /) -> MessageSigner:
         """Return `private_key` with what signs."""
-        return GmsslSigner(self, private_key)
+        return MessageSigner(partial(self._sign, private_key))
 
     def verify_many(self, checks: Sequence[tuple[bytes, bytes, bytes]], /) -> list[bool]:
         """Return for each public key, message and signature whether it is valid."""
         return [self.verify(*check) for check in checks]
 
-    def sign_with(self, private_key: bytes, message: bytes) -> bytes:
+    def _sign(self, private_key: bytes, message: bytes) -> bytes:
         """Return r ‖ s, with a nonce from `secrets`."""
         x, y = _multiply(private_key, GX, GY)
         hashed = self._message_hash(x + y, message)
@@ -91,21 +92,6 @@ class GmsslSm2:
         # GB/T 32918.2 s.5.5: Z = SM3(bits of id ‖ id ‖ a ‖ b ‖ G ‖ P), e = SM3(Z ‖ M).
         id_bits = (8 * len(USER_ID)).to_bytes(2, "big")
         return self._digest(self._digest(id_bits + USER_ID + _CURVE_AND_GENERATOR + point) + message)
-
-
-@final
-class GmsslSigner:
-    """A private key of SM2."""
-
-    __slots__ = ("_implementation", "_private_key")
-
-    def __init__(self, implementation: GmsslSm2, private_key: bytes) -> None:
-        self._implementation = implementation
-        self._private_key = private_key
-
-    def sign(self, message: Buffer, /) -> bytes:
-        """Return r ‖ s."""
-        return self._implementation.sign_with(self._private_key, bytes(message))
 
 
 def _multiply(scalar: bytes, x: int, y: int) -> tuple[bytes, bytes]:

@@ -10,11 +10,11 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint, c_ulong, c_void_p
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import final
 
-from ddtp.crypto._contracts import Buffer
 from ddtp.crypto._curve import USER_ID, N, compress_point, decode_point
+from ddtp.crypto._single import MessageSigner
 from ddtp.errors import CryptoUnavailable
 
 # By name where the system's loader decides; by full path where it would not look (macOS refuses its own libcrypto).
@@ -155,11 +155,11 @@ class LibcryptoSm2:
         """
         return self._multiply(private_key, _uncompressed(public_key))[1:33]
 
-    def signer(self, private_key: bytes, /) -> "LibcryptoSigner":
+    def signer(self, private_key: bytes, /) -> MessageSigner:
         """Return `private_key` imported once for many signatures."""
-        return LibcryptoSigner(self, self._import_private(private_key))
+        return MessageSigner(partial(self._sign, self._import_private(private_key)))
 
-    def sign_with(self, key: _Key, message: bytes) -> bytes:
+    def _sign(self, key: _Key, message: bytes) -> bytes:
         """Return r ‖ s."""
         library = self._library
         signature = ctypes.create_string_buffer(_MAX_DER_SIZE)
@@ -269,21 +269,6 @@ class LibcryptoSm2:
     def _check(self, result: int, function: str) -> None:
         if result != 1:
             raise CryptoUnavailable(f"expected {self.description} to succeed, found a failure in {function}")
-
-
-@final
-class LibcryptoSigner:
-    """A private key of SM2 inside libcrypto."""
-
-    __slots__ = ("_key", "_library")
-
-    def __init__(self, library: LibcryptoSm2, key: _Key) -> None:
-        self._library = library
-        self._key = key
-
-    def sign(self, message: Buffer, /) -> bytes:
-        """Return r ‖ s."""
-        return self._library.sign_with(self._key, bytes(message))
 
 
 def signature_to_der(signature: bytes) -> bytes:

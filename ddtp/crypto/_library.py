@@ -18,12 +18,10 @@ from cryptography.hazmat.primitives.ciphers import Cipher, modes
 from cryptography.hazmat.primitives.ciphers.algorithms import SM4
 from cryptography.hazmat.primitives.hashes import SM3, Hash
 
-from ddtp.crypto._contracts import Buffer, ChunkRun, Sm3, Sm3State, Sm4
+from ddtp.crypto._contracts import NONCE_SIZE, TAG_SIZE, Buffer, ChunkRun, Sm3, Sm3State, Sm4
 from ddtp.crypto._single import expand, hash_leaves, hash_root, mac, open_chunks, seal_chunks
 from ddtp.errors import AuthenticationFailed, DecodeError
 
-_TAG_SIZE = 16
-_NONCE_SIZE = 12
 # NIST SP 800-38D s.5.2.1.1: 2^32 - 2 blocks, because the block counter has 32 bits and two values are taken.
 _MAX_PLAINTEXT_SIZE = (2**32 - 2) * 16
 
@@ -108,12 +106,12 @@ class CryptographySm4Gcm:
         """
         _check_nonce(nonce)
         view = memoryview(sealed).cast("B")
-        if not _TAG_SIZE <= len(view) <= _MAX_PLAINTEXT_SIZE + _TAG_SIZE:
+        if not TAG_SIZE <= len(view) <= _MAX_PLAINTEXT_SIZE + TAG_SIZE:
             raise AuthenticationFailed("expected a ciphertext with a 16-byte tag, found another length")
-        tag = bytes(view[-_TAG_SIZE:])
+        tag = bytes(view[-TAG_SIZE:])
         decryptor = Cipher(self._algorithm, modes.GCM(nonce, tag)).decryptor()
         decryptor.authenticate_additional_data(aad)
-        plaintext = decryptor.update(view[:-_TAG_SIZE])
+        plaintext = decryptor.update(view[:-TAG_SIZE])
         try:
             return plaintext + decryptor.finalize()
         except InvalidTag as err:
@@ -133,5 +131,5 @@ class CryptographySm4Gcm:
 
 
 def _check_nonce(nonce: bytes) -> None:
-    if len(nonce) != _NONCE_SIZE:
-        raise DecodeError(f"expected a nonce of {_NONCE_SIZE} bytes, found {len(nonce)}")
+    if len(nonce) != NONCE_SIZE:
+        raise DecodeError(f"expected a nonce of {NONCE_SIZE} bytes, found {len(nonce)}")

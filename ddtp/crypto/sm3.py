@@ -1,13 +1,12 @@
 """SM3 and HMAC-SM3 (spec/00 s.2, GB/T 32905-2016)."""
 
-from typing import Final, final
+from typing import final
 
 from ddtp.crypto import _backend
-from ddtp.crypto._contracts import Buffer, Sm3State
+from ddtp.crypto._contracts import BLOCK_SIZE, DIGEST_SIZE, Buffer, Sm3State
 from ddtp.errors import InternalError
 
-DIGEST_SIZE: Final = 32
-BLOCK_SIZE: Final = 64
+__all__ = ["BLOCK_SIZE", "DIGEST_SIZE", "Hasher", "Prefixed", "digest", "hmac", "leaves", "prefixed", "root"]
 
 
 def digest(data: Buffer) -> bytes:

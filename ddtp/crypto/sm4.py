@@ -3,17 +3,13 @@
 from typing import Final, final
 
 from ddtp.crypto import _backend
-from ddtp.crypto._contracts import Buffer, ChunkRun, Leaves
+from ddtp.crypto._contracts import BLOCK_SIZE, DIGEST_SIZE, NONCE_SIZE, TAG_SIZE, Buffer, ChunkRun, Leaves
 from ddtp.errors import DecodeError, InternalError
 
 __all__ = ["KEY_SIZE", "NONCE_SIZE", "SM4GCM", "TAG_SIZE", "ChunkRun", "Leaves"]
 
 KEY_SIZE: Final = 16
-NONCE_SIZE: Final = 12
-TAG_SIZE: Final = 16
 
-_DIGEST_SIZE: Final = 32
-_BLOCK_SIZE: Final = 64
 _MAX_CHUNKS: Final = 1 << 64
 
 
@@ -110,7 +106,6 @@ def _check_run(run: ChunkRun, plain_bytes: int) -> None:
         raise InternalError(f"expected chunks with an index below 2^64, found {run.count} from {run.first} on")
     for leaves in (run.plain, run.sealed):
         if leaves is not None and (
-            memoryview(leaves.heads).nbytes != run.count * _BLOCK_SIZE
-            or len(leaves.digests) != run.count * _DIGEST_SIZE
+            memoryview(leaves.heads).nbytes != run.count * BLOCK_SIZE or len(leaves.digests) != run.count * DIGEST_SIZE
         ):
             raise InternalError(f"expected heads and digests of {run.count} leaves, found others")

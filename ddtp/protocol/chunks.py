@@ -35,7 +35,6 @@ RUN_CHUNKS = 16
 much as a second-level cache holds."""
 
 _LABEL = b"ddtp.chunks.v1\x00"
-_HASH_SIZE = 32
 
 
 class SealPurpose(Enum):
@@ -229,7 +228,7 @@ class ChunkCipher:
         return OpenedRun(self._cipher.open_chunks(run, sealed), bytes(found.digests) if found else b"")
 
     def _leaves(self, first: int, count: int, sealed_bytes: int) -> Leaves:
-        return Leaves(_sealed_heads(first, count, self.chunk_size, sealed_bytes), bytearray(count * _HASH_SIZE))
+        return Leaves(_sealed_heads(first, count, self.chunk_size, sealed_bytes), bytearray(count * sm3.DIGEST_SIZE))
 
     def _fits(self, first: int, count: int, plain_bytes: int) -> bool:
         before_last = (count - 1) * self.chunk_size
@@ -299,6 +298,17 @@ def sealed_bytes(header: SealHeader) -> int:
 def sealed_offset(index: int, chunk_size: int) -> int:
     """Return where a sealed chunk starts if all are stored one after the other."""
     return index * (chunk_size + TAG_SIZE)
+
+
+def sealed_range(first: int, count: int, header: SealHeader) -> tuple[int, int]:
+    """Return where neighbouring sealed chunks start if all are stored one after the other, and their length in bytes.
+
+    Raises:
+        DecodeError: The content has no such chunks.
+    """
+    last = first + count - 1
+    start = sealed_offset(first, header.chunk_size)
+    return start, sealed_offset(last, header.chunk_size) + sealed_size(last, header) - start
 
 
 def sealed_leaf(index: int, sealed: Buffer) -> bytes:

@@ -22,7 +22,6 @@ NO_SALT = bytes(32)
 
 _HEADER_PADDING = bytes(14)
 _NODE_BLOCK = b"\x01" + bytes(63)
-_HASH_SIZE = 32
 
 
 class LeafType(IntEnum):
@@ -103,8 +102,8 @@ class RootBuilder:
         """Append leaf hashes of 32 bytes that lie one after the other."""
         view = memoryview(leaves).cast("B")
         while view:
-            count = _whole_subtree(self.size, len(view) // _HASH_SIZE)
-            part, view = view[: count * _HASH_SIZE], view[count * _HASH_SIZE :]
+            count = _whole_subtree(self.size, len(view) // sm3.DIGEST_SIZE)
+            part, view = view[: count * sm3.DIGEST_SIZE], view[count * sm3.DIGEST_SIZE :]
             self._append(bytes(part) if count == 1 else sm3.root(_NODE_BLOCK, part), count)
 
     def _append(self, node: bytes, leaves: int) -> None:

@@ -20,6 +20,7 @@ from ddtp.protocol.chunks import (
     sealed_leaf,
     sealed_leaves,
     sealed_offset,
+    sealed_range,
     sealed_size,
 )
 from ddtp.protocol.codec import Buffer
@@ -201,9 +202,7 @@ class SealedBlob:
         return self._pread(first, count)
 
     def _pread(self, first: int, count: int) -> bytes:
-        last = first + count - 1
-        start = sealed_offset(first, self._header.chunk_size)
-        size = sealed_offset(last, self._header.chunk_size) + sealed_size(last, self._header) - start
+        start, size = sealed_range(first, count, self._header)
         with storage_errors(self.path):
             data = os.pread(self._data, size, start)
         if len(data) != size:

@@ -10,7 +10,7 @@ from typing import final
 
 from ddtp.errors import DecodeError, StorageFailed, StoreDamaged
 from ddtp.protocol import container
-from ddtp.protocol.chunks import ChunkCipher, SealContext, SealHeader, sealed_offset, sealed_size
+from ddtp.protocol.chunks import ChunkCipher, SealContext, SealHeader, sealed_range
 from ddtp.protocol.codec import Buffer
 from ddtp.protocol.container import PackageHeader
 from ddtp.store.contents import ContentReader
@@ -113,9 +113,8 @@ class PackageReader:
         cipher, seal = ChunkCipher.open_with(content_key, self.seal, context=context), self.seal
 
         def open_run(first: int, count: int) -> Buffer:
-            start = sealed_offset(first, seal.chunk_size)
-            stop = sealed_offset(first + count - 1, seal.chunk_size) + sealed_size(first + count - 1, seal)
-            return cipher.open_run(first, self._pread(stop - start, start), count=count, hashed=False).content
+            start, size = sealed_range(first, count, seal)
+            return cipher.open_run(first, self._pread(size, start), count=count, hashed=False).content
 
         self._content = ContentReader(open_run, chunk_size=seal.chunk_size, content_bytes=seal.content_bytes)
 
