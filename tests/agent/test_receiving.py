@@ -8,10 +8,10 @@ import pytest
 from ddtp.agent import reception
 from ddtp.agent.tidying import IDLE_SECONDS, clean_up, give_up_idle
 from ddtp.config import ReceiverSettings
-from ddtp.errors import PeerAborted, PeerRefused, PeerVanished
+from ddtp.errors import PeerAborted, PeerRefused
 from ddtp.store import blobs as blobs_module
 from ddtp.store.records import TransferRow, TransferState
-from tests.attacks.quiet import Leaving, Way, leaving_holder, until
+from tests.attacks import quiet
 from tests.town import DAY, REQUEST, USE_SECONDS, Town, names, open_town, write_files
 
 LONG_REQUEST = REQUEST.replace(f"use_seconds = {USE_SECONDS}", f"use_seconds = {60 * DAY}")
@@ -19,14 +19,7 @@ LONG_REQUEST = REQUEST.replace(f"use_seconds = {USE_SECONDS}", f"use_seconds = {
 
 async def break_off(town: Town, *, sends: int = 3) -> TransferRow:
     """Send a part of a transfer, all but the key with 4 writes; return it as the holder knows it."""
-    person = await town.person()
-    package = await town.issue(person, valid_seconds=90 * DAY)
-    prepared = await person.prepare(package.path, card=town.receiver.card)
-    with pytest.raises(PeerVanished):
-        await leaving_holder(person, sends=sends, leaving=Leaving(Way.GONE)).send(prepared)
-    await until(lambda: not town.receiver.service._streams)
-    (row,) = await person.transfers()
-    return row
+    return await quiet.break_off(town, await town.person(), sends=sends, valid_seconds=90 * DAY)
 
 
 async def there(town: Town) -> TransferRow:

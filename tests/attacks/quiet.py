@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
+import pytest
 import trio
 
 from ddtp.agent.checking import load_policy
@@ -13,10 +14,12 @@ from ddtp.agent.facade import Agent
 from ddtp.agent.judging import local_judge
 from ddtp.agent.receiving import Receiver
 from ddtp.agent.reception import Reception
+from ddtp.errors import PeerVanished
+from ddtp.store.records import TransferRow
 from ddtp.transfer.ports import Deadlines, ReceiverPort
 from ddtp.transfer.receiver import receive_transfer
 from ddtp.transfer.stream import FlowStream
-from tests.town import PATIENCE_SECONDS, House
+from tests.town import DAY, PATIENCE_SECONDS, House, Town
 
 
 class Way(Enum):
@@ -94,6 +97,17 @@ def leaving_holder(person: Agent, *, sends: int, leaving: Leaving) -> Agent:
         return LeavingStream(stream, sends=sends, leaving=leaving)
 
     return Agent(replace(person.context, dial=dial), person.host)
+
+
+async def break_off(town: Town, person: Agent, *, sends: int, valid_seconds: int = 30 * DAY) -> TransferRow:
+    """Send a part of a transfer, see `leaving_holder`; return it as the holder knows it, after the receiver noticed."""
+    package = await town.issue(person, valid_seconds=valid_seconds)
+    prepared = await person.prepare(package.path, card=town.receiver.card)
+    with pytest.raises(PeerVanished):
+        await leaving_holder(person, sends=sends, leaving=Leaving(Way.GONE)).send(prepared)
+    await until(lambda: not town.receiver.service._streams)
+    (row,) = await person.transfers()
+    return row
 
 
 class _LeavingPort:

@@ -15,23 +15,12 @@ from ddtp.store.records import TransferRow, TransferState
 from ddtp.verify import Receipt, Step
 from tests.attacks.imposter import Imposter
 from tests.attacks.liars import flip, go_on
-from tests.attacks.quiet import Leaving, Way, leaving_holder, until
+from tests.attacks.quiet import break_off, until
 from tests.ledgers import NOW
 from tests.town import FILES, ORIGIN, USE_SECONDS, House, Town, read_files, write_files
 
 OFFER_ONLY, ALL_BUT_KEY = 2, 4
 """Writes of a holder before leaving: hello and offer; chunks and finish as well."""
-
-
-async def broken_off(town: Town, person: Agent, *, sends: int = OFFER_ONLY) -> TransferRow:
-    """A transfer that its holder has left."""
-    package = await town.issue(person)
-    prepared = await person.prepare(package.path, card=town.receiver.card)
-    with pytest.raises(PeerVanished):
-        await leaving_holder(person, sends=sends, leaving=Leaving(Way.GONE)).send(prepared)
-    await until(lambda: not town.receiver.service._streams)
-    (row,) = await person.transfers()
-    return row
 
 
 async def there(house: House) -> TransferRow:
@@ -58,7 +47,7 @@ async def check_resume(town: Town, person: Agent, row: TransferRow) -> None:
 async def test_a_finish_with_another_root_is_not_signed_for(town: Town) -> None:
     """What the two sides see differently is aborted; the receiver owes nobody a receipt, and the holder may go on."""
     person = await town.person()
-    row = await broken_off(town, person)
+    row = await break_off(town, person, sends=OFFER_ONLY)
     lies = {"finish": lambda finish: replace(finish, ciphertext_root=bytes(32))}
     with pytest.raises(PeerAborted) as caught:
         await go_on(person, row, town.receiver.card, lies=lies)
@@ -71,7 +60,7 @@ async def test_a_finish_with_another_root_is_not_signed_for(town: Town) -> None:
 async def test_chunks_that_differ_on_the_way_are_sent_again(town: Town) -> None:
     """After a difference in the root nobody can tell which chunk it was: the next attempt brings all of them."""
     person = await town.person()
-    row = await broken_off(town, person)
+    row = await break_off(town, person, sends=OFFER_ONLY)
     lies = {"finish": lambda finish: replace(finish, ciphertext_root=bytes(32))}
     with pytest.raises(PeerAborted) as caught:
         await go_on(person, row, town.receiver.card, forgery="content", lies=lies)
@@ -82,7 +71,7 @@ async def test_chunks_that_differ_on_the_way_are_sent_again(town: Town) -> None:
 async def test_other_chunks_than_those_signed_for_are_refused(town: Town) -> None:
     """When the disk lost the chunks after the receipt, only the same chunks take their place."""
     person = await town.person()
-    row = await broken_off(town, person, sends=ALL_BUT_KEY)
+    row = await break_off(town, person, sends=ALL_BUT_KEY)
     before = await signed(town.receiver, row)
     assert set(before) == {Stage.CIPHER.value}
     (sealed,) = (town.receiver.config.vault / "incoming").glob("*.sealed")
@@ -97,7 +86,7 @@ async def test_other_chunks_than_those_signed_for_are_refused(town: Town) -> Non
 async def test_a_lie_about_the_root_does_not_lose_chunks_that_were_signed_for(town: Town) -> None:
     """What the receiver has signed for it keeps, whatever the holder says later."""
     person = await town.person()
-    row = await broken_off(town, person, sends=ALL_BUT_KEY)
+    row = await break_off(town, person, sends=ALL_BUT_KEY)
     lies = {"finish": lambda finish: replace(finish, ciphertext_root=bytes(32))}
     with pytest.raises(PeerAborted):
         await go_on(person, row, town.receiver.card, lies=lies)
@@ -110,7 +99,7 @@ async def test_a_lie_about_the_root_does_not_lose_chunks_that_were_signed_for(to
 async def test_an_offer_from_another_history_of_a_log_is_refused(town: Town) -> None:
     """A log that has shown the two sides different entries is found out by the receiver, before any data arrives."""
     person = await town.person()
-    row = await broken_off(town, person)
+    row = await break_off(town, person, sends=OFFER_ONLY)
     offer, records = Offer.parse(row.offer), town.receiver.agent.records
     checkpoint = LedgerProof.parse(OfferAnchors.parse(offer.anchors).grant.proof).checkpoint
     seen = envelope.verify(Checkpoint, checkpoint).body
@@ -127,7 +116,7 @@ async def test_an_offer_from_another_history_of_a_log_is_refused(town: Town) -> 
 async def test_a_key_that_comes_after_the_end_of_the_consent_opens_nothing(town: Town) -> None:
     """The receiver checks the consent again before it uses the key, though a holder may not care."""
     person = await town.person()
-    row = await broken_off(town, person)
+    row = await break_off(town, person, sends=OFFER_ONLY)
 
     def dawdle(release: KeyRelease) -> KeyRelease:
         town.clock.now = NOW + USE_SECONDS + 1
@@ -157,7 +146,7 @@ def rejected_at(town: Town, receipt: bytes) -> int | None:
 async def test_a_wrapped_key_that_does_not_open_is_rejected(town: Town, spoil: Callable[[bytes], bytes]) -> None:
     """The holder gets a signed rejection that names the step, and the inbox stays empty."""
     person = await town.person()
-    row = await broken_off(town, person)
+    row = await break_off(town, person, sends=OFFER_ONLY)
     lies = {"release_key": lambda release: replace(release, wrapped_key=spoil(release.wrapped_key))}
     answer = await go_on(person, row, town.receiver.card, lies=lies)
     assert (answer.stage, rejected_at(town, answer.receipt)) == (Stage.REJECTED, Step.OPENINGS)
@@ -168,7 +157,7 @@ async def test_a_wrapped_key_that_does_not_open_is_rejected(town: Town, spoil: C
 async def test_a_key_that_was_released_in_an_earlier_exchange_opens_nothing(town: Town) -> None:
     """A one-time key is for one session: what was wrapped to the last one, and got lost, is of no use to anybody."""
     person = await town.person()
-    row = await broken_off(town, person)
+    row = await break_off(town, person, sends=OFFER_ONLY)
     lost: list[KeyRelease] = []
 
     def lose(release: KeyRelease) -> KeyRelease:
@@ -186,7 +175,7 @@ async def test_a_key_that_was_released_in_an_earlier_exchange_opens_nothing(town
 async def test_files_that_a_crash_had_released_go_with_the_rejection(town: Town) -> None:
     """A process may have ended between the release and the receipt; a transfer that is then rejected leaves nothing."""
     person = await town.person()
-    row = await broken_off(town, person)
+    row = await break_off(town, person, sends=OFFER_ONLY)
     write_files(town.receiver.inbox, {f"{row.transfer_id.hex()}/files/transactions.json": b"released before"})
     answer = await go_on(person, row, town.receiver.card, forgery="content")
     assert answer.stage is Stage.REJECTED
@@ -201,7 +190,7 @@ async def test_unfinished_transfers_of_all_persons_share_one_room(town: Town) ->
     await town.close("receiver")
     size = sum(len(content) for content in FILES.values())
     await town.open("receiver", replace(config, receiver=replace(config.receiver, max_incoming_bytes=size * 3 // 2)))
-    row = await broken_off(town, person)
+    row = await break_off(town, person, sends=OFFER_ONLY)
     package = await town.issue(other)
     with pytest.raises(PeerRefused) as caught:
         await other.send(await other.prepare(package.path, card=town.receiver.card))

@@ -8,27 +8,16 @@ import pytest
 
 from ddtp.agent.context import TRANSFER_PROTOCOL
 from ddtp.agent.facade import Agent
-from ddtp.errors import PeerVanished, PolicyRefused
+from ddtp.errors import PolicyRefused
 from ddtp.protocol.messages import Offer
 from ddtp.store.records import Records, TransferRow, TransferState
 from ddtp.transfer.stream import FlowStream
 from tests.attacks.liars import flip
-from tests.attacks.quiet import Leaving, Way, leaving_holder, until
+from tests.attacks.quiet import break_off
 from tests.town import FILES, Town, names
 
 OTHER_FILES = FILES | {"transactions.json": b'{"balance": 2}'}
 """Of the same names, kinds and sizes, so that the seal is the same and only the package tells the two apart."""
-
-
-async def half_sent(town: Town, person: Agent) -> TransferRow:
-    """A transfer of which the receiver has got chunks."""
-    package = await town.issue(person)
-    prepared = await person.prepare(package.path, card=town.receiver.card)
-    with pytest.raises(PeerVanished):
-        await leaving_holder(person, sends=3, leaving=Leaving(Way.GONE)).send(prepared)
-    await until(lambda: not town.receiver.service._streams)
-    (row,) = await person.transfers()
-    return row
 
 
 class OtherMemory:
@@ -69,7 +58,7 @@ async def check_resume(town: Town, person: Agent, row: TransferRow) -> None:
 async def test_another_package_under_the_path_is_not_sent(town: Town) -> None:
     """Not even one of the same person, issuer, names and sizes, whose chunks would have the seal that was offered."""
     person = await town.person()
-    row = await half_sent(town, person)
+    row = await break_off(town, person, sends=3)
     package = await person.records.find_package(row.package_id)
     other = await town.issue(person, files=OTHER_FILES)
     assert package is not None
@@ -102,7 +91,7 @@ def with_seal(row: TransferRow, **changes: Any) -> TransferRow:
 async def test_another_seal_than_was_offered_is_not_sent(town: Town, change: Any) -> None:
     """If this program would lay the content out in another way than the one that offered it, no chunk leaves."""
     person = await town.person()
-    row = await half_sent(town, person)
+    row = await break_off(town, person, sends=3)
     assert row.state is TransferState.FAILED
     agent, dialled = watched(person, records=OtherMemory(person.records, change(row)))
     with pytest.raises(PolicyRefused):

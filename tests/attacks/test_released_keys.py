@@ -9,7 +9,7 @@ from ddtp.agent.tidying import clean_up, give_up_idle
 from ddtp.errors import DiskFull, PeerAborted, PeerRefused, PeerVanished
 from ddtp.store.records import KEY_RELEASE_STAGE, TransferRow, TransferState
 from ddtp.transfer.ports import Phase, Progress
-from tests.attacks.quiet import Leaving, Way, leaving_holder, make_receiver_leave, until
+from tests.attacks.quiet import Leaving, Way, break_off, make_receiver_leave, until
 from tests.daemons import free_port
 from tests.town import USE_SECONDS, Town, names, open_town, write_files
 
@@ -84,12 +84,7 @@ async def test_the_state_of_a_released_key_ends_with_the_last_receipt(town: Town
 async def test_files_that_nobody_signed_for_do_not_stay(town: Town) -> None:
     """A process that died between releasing the files and its receipt leaves nothing readable at the next start."""
     person = await town.person()
-    package = await town.issue(person)
-    prepared = await person.prepare(package.path, card=town.receiver.card)
-    with pytest.raises(PeerVanished):
-        await leaving_holder(person, sends=3, leaving=Leaving(Way.GONE)).send(prepared)
-    await until(lambda: not town.receiver.service._streams)
-    (row,) = await person.transfers()
+    row = await break_off(town, person, sends=3)
     folder = row.transfer_id.hex()
     write_files(town.receiver.inbox, {f"{folder}/files/secret.txt": b"plain", "ab" * 16 + "/note.txt": b"not ours"})
     await clean_up(town.receiver.agent.context)
