@@ -1,7 +1,7 @@
 """Messages of a small transfer, and sessions in every state."""
 
-from ddtp.protocol.chunks import SealHeader, chunk_count, sealed_leaf, sealed_size
-from ddtp.protocol.merkle import RootBuilder
+from ddtp.protocol.chunks import SealHeader, chunk_count, sealed_size
+from ddtp.protocol.merkle import LeafType, RootBuilder, leaf_hash
 from ddtp.protocol.messages import (
     Abort,
     Accept,
@@ -67,11 +67,16 @@ def sealed_chunks(offer: Offer) -> list[bytes]:
     return [bytes([index % 251 + 1]) * sealed_size(index, offer.seal) for index in range(count)]
 
 
+def leaf_of(index: int, sealed: bytes) -> bytes:
+    """The leaf of one sealed chunk in the ciphertext tree (spec/07 s.4)."""
+    return leaf_hash(LeafType.SEALED_CHUNK, sealed, index=index)
+
+
 def ciphertext_root(chunks: list[bytes]) -> bytes:
     """The root that a finish names."""
     tree = RootBuilder()
     for index, sealed in enumerate(chunks):
-        tree.add(sealed_leaf(index, sealed))
+        tree.add(leaf_of(index, sealed))
     return tree.root()
 
 

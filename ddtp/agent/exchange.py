@@ -4,8 +4,9 @@ Who we are is said only to the institution on the card; the key is released only
 under a consent that is still in force.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import final
 
 import trio
@@ -17,22 +18,29 @@ from ddtp.agent.opening import OpenPackage, TransferContent
 from ddtp.chain.proof import OfferAnchors
 from ddtp.chain.statement import Entry
 from ddtp.consent.grant import Grant, check_in_force
-from ddtp.crypto.sm4 import TAG_SIZE
 from ddtp.errors import ProtocolViolation
 from ddtp.identity.binding import check_binding, make_binding
 from ddtp.identity.document import CLOCK_SKEW_SECONDS, Card, LogRef
 from ddtp.protocol import envelope, keywrap, merkle
 from ddtp.protocol.chunks import RUN_CHUNKS
-from ddtp.protocol.codec import Buffer
 from ddtp.protocol.envelope import SUITE, Signed
-from ddtp.protocol.messages import Accept, Finish, Hello, KeyOffer, KeyRelease, Offer, ReceiptMessage, Stage
+from ddtp.protocol.messages import Accept, ChunkRange, Finish, Hello, KeyOffer, KeyRelease, Offer, ReceiptMessage, Stage
+from ddtp.store.leaf_log import LeafLog
 from ddtp.store.records import ReceiptRow, TransferRow
+from ddtp.transfer.ports import Run
 from ddtp.verify.receipt import Receipt, check_receipt
 
 UNBOUND = b"\x00"
 """Stands for the binding in an offer that is kept: a binding covers a nonce of one connection."""
+OUTGOING = "outgoing"
+"""Folder of the vault for what an unfinished transfer remembers."""
 KEY_RELEASE_INFO = b"ddtp.transfer.v1"
 """HPKE info of a transfer's content key (spec/07 s.5)."""
+
+
+def leaf_path(context: Context, transfer_id: bytes) -> Path:
+    """Return where the leaves of an outgoing transfer are kept while it goes on."""
+    return context.vault_folder(OUTGOING) / f"{transfer_id.hex()}.leaves"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +70,7 @@ class HolderSide:
         self._grant = envelope.verify(Grant, self._offer.grant)
         self._anchored_hour = Entry.parse(OfferAnchors.parse(self._offer.anchors).grant.entry).hour
         self._tree = merkle.RootBuilder()
+        self._leaf_path = leaf_path(context, material.row.transfer_id)
         self._one_time_key = b""
         self._key_expires = 0
         # an earlier attempt may have brought it: the receiver then answers with its last word at once
@@ -101,22 +110,33 @@ class HolderSide:
         )
         return replace(self._offer, binding=binding.envelope)
 
-    async def chunks(self, accept: Accept) -> AsyncGenerator[tuple[int, Buffer | None], None]:
-        """Seal all chunks in order; those that the receiver holds are hashed only."""
+    async def runs(self, accept: Accept, *, most_chunks: int) -> AsyncGenerator[Run, None]:
+        """Seal what the receiver lacks, in order; what it holds counts for the root only."""
         key_offer = envelope.verify(KeyOffer, accept.key_offer, signer=self._card.signer)
         if key_offer.body.transfer_id != self._row.transfer_id or key_offer.body.expires <= self._context.clock():
             raise ProtocolViolation("expected a fresh one-time key for this transfer, found another one")
         self._one_time_key, self._key_expires = key_offer.body.one_time_key, key_offer.body.expires
-        held = [range(part.start, part.stop) for part in accept.have]
-        for start in range(0, self._content.chunk_count, RUN_CHUNKS):
-            count = min(RUN_CHUNKS, self._content.chunk_count - start)
-            run = await trio.to_thread.run_sync(self._content.sealed, start, count)
-            self._tree.extend(run.leaves)
-            sealed, stride = memoryview(run.sealed), self._content.header.chunk_size + TAG_SIZE
-            for number in range(count):
-                index = start + number
-                chunk = sealed[stride * number : stride * (number + 1)]
-                yield index, None if any(index in part for part in held) else chunk
+        log = await trio.to_thread.run_sync(LeafLog, self._leaf_path)
+        try:
+            for first, count, held in _parts(accept.have, self._content.chunk_count, most_chunks=most_chunks):
+                if held:
+                    self._tree.extend(await trio.to_thread.run_sync(self._leaves, log, first, count))
+                    continue
+                run = await trio.to_thread.run_sync(self._seal, log, first, count)
+                self._tree.extend(run.leaves)
+                yield run
+        finally:
+            log.close()
+
+    def _seal(self, log: LeafLog, first: int, count: int) -> Run:
+        run = self._content.sealed(first, count)
+        log.keep(first, run.leaves)
+        return Run(first, count, run.sealed, run.leaves)
+
+    def _leaves(self, log: LeafLog, first: int, count: int) -> bytes:
+        """Return the leaves of chunks that the receiver holds; sealed anew only if nobody has kept them."""
+        known = log.find(first, count)
+        return self._content.sealed(first, count).leaves if known is None else known
 
     async def finish(self) -> Finish:
         """Close the content with the root over its sealed chunks."""
@@ -171,3 +191,21 @@ class HolderSide:
         if receipt.body.stage.value != message.stage.value:
             raise ProtocolViolation("expected a receipt of the stage that the message names")
         return receipt
+
+
+def _parts(have: Sequence[ChunkRange], chunk_count: int, *, most_chunks: int) -> Iterator[tuple[int, int, bool]]:
+    """Yield all chunks in runs: first, count, and whether the receiver holds them."""
+    start = 0
+    for part in have:
+        yield from ((first, count, False) for first, count in _runs(start, part.start, most_chunks))
+        yield from ((first, count, True) for first, count in _runs(part.start, part.stop, RUN_CHUNKS))
+        start = part.stop
+    yield from ((first, count, False) for first, count in _runs(start, chunk_count, most_chunks))
+
+
+def _runs(start: int, stop: int, most_chunks: int) -> Iterator[tuple[int, int]]:
+    """Yield runs that end on multiples of the most they may have, where the source is read whole."""
+    while start < stop:
+        count = min(most_chunks - start % most_chunks, stop - start)
+        yield start, count
+        start += count

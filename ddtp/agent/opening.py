@@ -15,6 +15,7 @@ from ddtp.identity import did as dids
 from ddtp.identity.keys import SELF, PrivateKey, Seed
 from ddtp.protocol import envelope, keywrap
 from ddtp.protocol.chunks import ChunkCipher, SealContext, SealedRun, SealHeader, SealPurpose, chunk_count
+from ddtp.protocol.codec import Buffer
 from ddtp.protocol.envelope import Signed
 from ddtp.protocol.layout import OPENINGS, Layout, read_layout
 from ddtp.protocol.openings import Disclosure, Openings
@@ -181,17 +182,17 @@ class TransferContent:
         self.chunk_count = chunk_count(self._layout.content_bytes, context.chunk_size)
 
     def sealed(self, first: int, count: int) -> SealedRun:
-        """Return neighbouring sealed chunks with their leaves.
+        """Return neighbouring sealed chunks with their leaves; several threads may ask at once.
 
         Raises:
             AuthenticationFailed, StoreDamaged: The package file has changed since it was opened.
         """
         size = self._layout.chunk_size
         pieces = self._layout.pieces(first * size, (first + count) * size)
-        content = b"".join(self._read(part, offset, length) for part, offset, length in pieces)
-        return self._cipher.seal_run(first, content, count=count)
+        parts = [self._read(part, offset, length) for part, offset, length in pieces]
+        return self._cipher.seal_run(first, parts[0] if len(parts) == 1 else b"".join(parts), count=count)
 
-    def _read(self, part: int, offset: int, length: int) -> bytes:
+    def _read(self, part: int, offset: int, length: int) -> Buffer:
         if part == OPENINGS:
             return self._openings[offset : offset + length]
         # a run never crosses from a file's whole chunks into its tail, so it is contiguous in the package too

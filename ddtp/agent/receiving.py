@@ -53,7 +53,7 @@ from ddtp.protocol.messages import (
 )
 from ddtp.store.blobs import SealedBlob
 from ddtp.store.records import FINAL_STATES, Direction, ReceiptRow, TransferRow, TransferState
-from ddtp.transfer.ports import Deadlines, PeerStream
+from ddtp.transfer.ports import Deadlines, PeerStream, Run
 from ddtp.transfer.receiver import receive_transfer
 from ddtp.transfer.refusal import public_reason
 from ddtp.verify.evidence import Evidence
@@ -156,7 +156,7 @@ class Receiver:
         # spec/08 s.3: a one-time key is for one session, so nothing but this exchange ever holds it
         one_time_key = PrivateKey(sm2.generate_private_key(self._context.random_bytes))
         self._one_time_key, self._offer = one_time_key.raw, offer
-        have = self._blob.durable_chunks
+        have = self._blob.durable_chunks  # all that is stored, as the blob was just opened
         key_offer = KeyOffer(
             transfer_id=offer.transfer_id,
             one_time_key=one_time_key.public_key,
@@ -168,10 +168,15 @@ class Receiver:
             key_offer=envelope.sign(key_offer, self._key).envelope,
         )
 
-    async def store(self, index: int, sealed: bytes) -> int | None:
-        """Write one chunk; it is acknowledged when it is durable."""
+    async def store(self, run: Run) -> None:
+        """Write chunks; a crash of this process does not lose them any more."""
         assert self._blob is not None, "chunks follow an accept"
-        return await trio.to_thread.run_sync(self._blob.write, index, sealed)
+        await trio.to_thread.run_sync(self._blob.write, run.first, run.sealed, run.leaves)
+
+    async def sync(self) -> int:
+        """Make everything durable that was written."""
+        assert self._blob is not None, "chunks follow an accept"
+        return await trio.to_thread.run_sync(self._blob.sync)
 
     async def complete(self, finish: Finish) -> ReceiptMessage:
         """Sign for the ciphertext: from now on we cannot deny having it."""
@@ -316,7 +321,8 @@ class Receiver:
         inbox = inbox_folder(self._shared.settings, row.transfer_id)
         unsealer = Unsealer(self._blob, self._offer.seal, cipher, quarantine=inbox.with_name(f".{inbox.name}.part"))
         try:
-            return await trio.to_thread.run_sync(unsealer.release, verified, inbox)
+            limiter = self._shared.limiter_for(self._offer)
+            return await trio.to_thread.run_sync(unsealer.release, verified, inbox, limiter=limiter)
         except StoreDamaged:
             # our disk lost what we had acknowledged, and would refuse every attempt; the holder sends it again
             await trio.to_thread.run_sync(self._blob.restart)

@@ -23,6 +23,11 @@ MAX_UNFINISHED_PER_HOLDER = 16
 HOLDER_SHARE = 4
 """One person's unfinished transfers may take a fourth of the room for all; a single one may take what is free."""
 
+LARGE_BYTES = 32 << 20
+"""Content that keeps a processor busy for more than a moment when it is opened."""
+LARGE_AT_A_TIME = 2
+"""Large packages opened at the same time: they take all processors as it is, and small ones must not wait for them."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -54,6 +59,7 @@ class Reception:
         notify: Told of every finished transfer.
         active: The transfers that are being received now.
         reserving: Held while room is counted and reserved, so that parallel offers cannot pass the bound together.
+        large: Held while a large package is opened.
     """
 
     context: Context
@@ -62,6 +68,11 @@ class Reception:
     notify: Callable[[TransferRow], None]
     active: dict[bytes, Claim]
     reserving: trio.Lock = field(default_factory=trio.Lock)
+    large: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(LARGE_AT_A_TIME))
+
+    def limiter_for(self, offer: Offer) -> trio.CapacityLimiter | None:
+        """Return what bounds the opening of a package; None for a small one, which is opened at once."""
+        return self.large if offer.seal.content_bytes >= LARGE_BYTES else None
 
     async def claim(self, transfer_id: bytes, holder: str, scope: trio.CancelScope) -> Claim:
         """Make an exchange the only one of a transfer, until it is released.

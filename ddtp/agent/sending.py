@@ -7,7 +7,7 @@ again that was broken off: same transfer id, same sealed bytes, same grant.
 
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import trio
 from ddtp.agent.anchoring import anchor, remote_ledger
 from ddtp.agent.context import CALL_TIMEOUT_SECONDS, REQUEST_PROTOCOL, TRANSFER_PROTOCOL, Context
 from ddtp.agent.dialing import naming, questions
-from ddtp.agent.exchange import UNBOUND, HolderSide, Material
+from ddtp.agent.exchange import UNBOUND, HolderSide, Material, leaf_path
 from ddtp.agent.opening import OpenPackage, choose, open_package, transfer_content
 from ddtp.chain.proof import OfferAnchors
 from ddtp.chain.statement import EntryKind
@@ -26,13 +26,16 @@ from ddtp.consent.grant import Grant, build_grant
 from ddtp.consent.request import Ask, Request, check_request, parse_request
 from ddtp.errors import (
     ConsentInvalid,
+    ContentMismatch,
     DdtpError,
     EnvironmentProblem,
     NotFound,
+    PeerAborted,
     PeerRefused,
     PeerStalled,
     PeerVanished,
     PolicyRefused,
+    StorageFailed,
     UsageError,
 )
 from ddtp.identity.document import Card, LogRef, parse_card
@@ -43,6 +46,7 @@ from ddtp.protocol.envelope import Signed
 from ddtp.protocol.messages import Offer, Stage
 from ddtp.protocol.openings import Disclosure, Openings
 from ddtp.protocol.package import Manifest
+from ddtp.store.leaf_log import delete_leaf_log
 from ddtp.store.records import KEY_RELEASE_STAGE, Direction, PackageRow, ReceiptRow, TransferRow, TransferState
 from ddtp.transfer import rpc
 from ddtp.transfer.ports import Deadlines, Progress
@@ -333,6 +337,7 @@ async def _run(context: Context, material: Material, *, progress: Callable[[Prog
             with trio.CancelScope(deadline=trio.current_time() + AFTERMATH_SECONDS, shield=True):
                 await _record_failure(context, row, failure)
                 await _anchor_release(context, material)
+    await _forget_leaves(context, row.transfer_id)
     await context.records.conclude(
         row.transfer_id,
         TransferState(answer.stage.value),
@@ -368,8 +373,16 @@ async def _record_failure(context: Context, row: TransferRow, error: DdtpError) 
         await context.records.set_state(row.transfer_id, TransferState.KEYED, now=now, reason=reason)
         return
     declined = isinstance(error, PeerRefused) and error.reason_code not in PASSING_REFUSALS
+    if declined or (isinstance(error, PeerAborted) and error.reason_code == ContentMismatch.code):
+        # the transfer is over, or what we remember of it may be wrong
+        await _forget_leaves(context, row.transfer_id)
     state = TransferState.DECLINED if declined else TransferState.FAILED
     await context.records.set_state(row.transfer_id, state, now=now, reason=reason, forget_secret=declined)
+
+
+async def _forget_leaves(context: Context, transfer_id: bytes) -> None:
+    with suppress(StorageFailed):  # a few bytes that are of no use to anybody may stay
+        await trio.to_thread.run_sync(delete_leaf_log, leaf_path(context, transfer_id))
 
 
 async def _anchor_release(context: Context, material: Material) -> None:

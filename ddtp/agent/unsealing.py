@@ -6,6 +6,7 @@ failure leaves nothing.
 
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import final
@@ -14,19 +15,25 @@ import trio
 
 from ddtp.agent.checking import finish_hash
 from ddtp.agent.inbox import FIELDS_FILE, FILES, OPENINGS_FILE, encode_fields
+from ddtp.agent.workers import in_order
+from ddtp.crypto.sm3 import DIGEST_SIZE
+from ddtp.crypto.sm4 import Leaves
 from ddtp.errors import AuthenticationFailed
 from ddtp.protocol.chunks import RUN_CHUNKS, ChunkCipher, SealHeader, sealed_leaves
 from ddtp.protocol.codec import Buffer
 from ddtp.protocol.fingerprint import FileHasher
 from ddtp.protocol.layout import Layout, read_layout
-from ddtp.protocol.leaves import FileHead
-from ddtp.protocol.openings import FileOpening, parse_openings
+from ddtp.protocol.leaves import FileHead, chunk_heads
+from ddtp.protocol.openings import FileOpening, Openings, parse_openings
 from ddtp.store.blobs import SealedBlob
 from ddtp.store.contents import ContentReader
-from ddtp.store.durable import make_directory, storage_errors, sync_directory, write_all, write_file
+from ddtp.store.durable import make_directory, storage_errors, sync_directory, write_all_at, write_file
 from ddtp.verify.steps import Step, checking
 from ddtp.verify.verified import VerifiedEvidence, VerifiedPackage
 from ddtp.verify.verifier import check_content
+
+FLUSH_BYTES = 32 << 20
+"""Plain bytes written between two syncs: the last one then has little left to do, and memory is not full of them."""
 
 
 @final
@@ -67,11 +74,8 @@ class Unsealer:
                 openings = parse_openings(encoded, evidence.disclosure)
                 layout = read_layout(self._header, openings)
             with checking(Step.CONTENT):
-                files = {
-                    opening.head.path: self._open_file(opening, layout, part)
-                    for part, opening in enumerate(openings.files)
-                }
-            package = check_content(evidence, openings, files=files)
+                heads = list(self._open_files(openings, layout))
+            package = check_content(evidence, openings, files={head.path: head for head in heads})
             write_file(self._quarantine / OPENINGS_FILE, openings.encode())
             if openings.fields:
                 write_file(self._quarantine / FIELDS_FILE, encode_fields(openings))
@@ -80,7 +84,7 @@ class Unsealer:
             shutil.rmtree(self._quarantine, ignore_errors=True)
         return package
 
-    def _open_run(self, first: int, count: int) -> Buffer:
+    def _open_run(self, first: int, count: int, plain: Leaves | None = None) -> bytes:
         """Open neighbouring chunks; damage of our disk is told apart from chunks that their sender did not seal so.
 
         Raises:
@@ -89,13 +93,23 @@ class Unsealer:
         """
         sealed = self._blob.read(first, count)
         try:
-            opened = self._cipher.open_run(first, sealed, count=count)
+            return self._cipher.open_run(first, sealed, count=count, plain=plain)
         except AuthenticationFailed:
             size = self._header.chunk_size
             self._blob.check(first, sealed_leaves(first, sealed, count=count, chunk_size=size))
             raise
-        self._blob.check(first, opened.leaves)
-        return opened.content
+
+    def _open_files(self, openings: Openings, layout: Layout) -> Iterator[FileHead]:
+        """Open several small files at a time, because each waits for the disk, or several runs of a large one."""
+        size = self._header.chunk_size
+        parts = list(enumerate(openings.files))
+        small = [part for part in parts if part[1].head.size_bytes < size]
+        yield from in_order(
+            lambda part: self._open_file(part[1], layout, part[0]), small, between=trio.from_thread.check_cancelled
+        )
+        for number, opening in parts:
+            if opening.head.size_bytes >= size:
+                yield self._open_file(opening, layout, number)
 
     def _open_file(self, opening: FileOpening, layout: Layout, part: int) -> FileHead:
         head = opening.head
@@ -105,17 +119,40 @@ class Unsealer:
         with storage_errors(target):
             descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            for offset, length in _runs(head):
-                trio.from_thread.check_cancelled()
-                data = self._content.read(layout.locate(part, offset), length)
+            (start, whole), (tail, rest) = layout.file_extents(part)
+            self._open_chunks(opening, start, hasher, _Target(descriptor, target))
+            if rest:
+                data = self._content.read(tail, rest)
                 hasher.add(data)
                 with storage_errors(target):
-                    write_all(descriptor, data)
+                    write_all_at(descriptor, data, offset=whole)
             with storage_errors(target):
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)
         return finish_hash(hasher, target, expected=head)
+
+    def _open_chunks(self, opening: FileOpening, start: int, hasher: FileHasher, target: "_Target") -> None:
+        """Open, hash and write the whole chunks of one file, several runs at a time.
+
+        Args:
+            opening: The file.
+            start: Where its chunks start in the content.
+            hasher: Given their leaves, in order.
+            target: Where its bytes go.
+        """
+        size = self._header.chunk_size
+        first, total = start // size, opening.head.size_bytes // size
+
+        def open_run(index: int) -> bytearray:
+            count = min(RUN_CHUNKS, total - index)
+            heads = chunk_heads(opening.file_key, index, size_bytes=count * size, chunk_size=size)
+            leaves = Leaves(heads, bytearray(count * DIGEST_SIZE))
+            target.write(self._open_run(first + index, count, leaves), offset=index * size)
+            return leaves.digests
+
+        for digests in in_order(open_run, range(0, total, RUN_CHUNKS), between=trio.from_thread.check_cancelled):
+            hasher.append(digests, size_bytes=len(digests) // DIGEST_SIZE * size)
 
     def _move(self, destination: Path) -> None:
         make_directory(destination.parent)
@@ -130,13 +167,26 @@ class Unsealer:
         sync_directory(destination.parent)
 
 
-def _runs(head: FileHead) -> Iterator[tuple[int, int]]:
-    """Yield offset and length of what is opened at a time: whole chunks together, the tail by itself.
+@final
+class _Target:
+    """A file that several threads write, and that is on its way to the disk meanwhile."""
 
-    A tail lies elsewhere in the content than the chunks before it (spec/03 s.5).
-    """
-    whole = head.size_bytes - head.size_bytes % head.chunk_size
-    for offset in range(0, whole, RUN_CHUNKS * head.chunk_size):
-        yield offset, min(RUN_CHUNKS * head.chunk_size, whole - offset)
-    if whole < head.size_bytes:
-        yield whole, head.size_bytes - whole
+    def __init__(self, descriptor: int, path: Path) -> None:
+        self._descriptor = descriptor
+        self._path = path
+        self._counting = threading.Lock()
+        self._unsynced_bytes = 0
+
+    def write(self, data: Buffer, *, offset: int) -> None:
+        with storage_errors(self._path):
+            write_all_at(self._descriptor, data, offset=offset)
+            if self._is_due(len(data)):
+                os.fdatasync(self._descriptor)
+
+    def _is_due(self, size_bytes: int) -> bool:
+        with self._counting:
+            self._unsynced_bytes += size_bytes
+            if self._unsynced_bytes < FLUSH_BYTES:
+                return False
+            self._unsynced_bytes = 0
+            return True

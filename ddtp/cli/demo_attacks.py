@@ -197,7 +197,7 @@ def _position(opened: OpenPackage) -> int:
     heads = [opening.head for opening in opened.package.openings.files]
     part = next(part for part, head in enumerate(heads) if head.path == FILE)
     first = opened.layout.locate(part, 0)
-    return first + opened.reader.read(first, heads[part].size_bytes).rindex(GENUINE)
+    return first + bytes(opened.reader.read(first, heads[part].size_bytes)).rindex(GENUINE)
 
 
 def _cipher(opened: OpenPackage, seed: Seed) -> ChunkCipher:

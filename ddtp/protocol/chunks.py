@@ -108,14 +108,6 @@ class SealedRun:
     leaves: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class OpenedRun:
-    """The content of neighbouring chunks, and the leaves of the sealed ones that it came from if they are wanted."""
-
-    content: bytes
-    leaves: bytes
-
-
 @final
 class ChunkCipher:
     """Seals and opens the chunks of one content; safe to share between threads.
@@ -206,14 +198,14 @@ class ChunkCipher:
         run = ChunkRun(self._base, first, count, self.chunk_size, plain=plain, sealed=sealed)
         return SealedRun(self._cipher.seal_chunks(run, content), bytes(sealed.digests) if sealed else b"")
 
-    def open_run(self, first: int, sealed: Buffer, *, count: int, hashed: bool = True) -> OpenedRun:
+    def open_run(self, first: int, sealed: Buffer, *, count: int, plain: Leaves | None = None) -> bytes:
         """Open neighbouring chunks in one call; nothing is returned unless every tag verifies.
 
         Args:
             first: Position of the first chunk.
             sealed: `count` sealed chunks one after the other; only the last one may be short.
             count: Number of chunks, at least 1.
-            hashed: Whether the leaves of the sealed chunks are wanted.
+            plain: Leaves of the plain chunks to compute along the way.
 
         Raises:
             AuthenticationFailed: A chunk was sealed with another key, index, salt or context, or was altered.
@@ -223,9 +215,8 @@ class ChunkCipher:
         size = memoryview(sealed).nbytes
         if not self._fits(first, count, size - count * TAG_SIZE):
             raise AuthenticationFailed(f"expected the sealed sizes of {count} chunks from {first}, found {size} bytes")
-        found = self._leaves(first, count, size) if hashed else None
-        run = ChunkRun(self._base, first, count, self.chunk_size, sealed=found)
-        return OpenedRun(self._cipher.open_chunks(run, sealed), bytes(found.digests) if found else b"")
+        run = ChunkRun(self._base, first, count, self.chunk_size, plain=plain)
+        return self._cipher.open_chunks(run, sealed)
 
     def _leaves(self, first: int, count: int, sealed_bytes: int) -> Leaves:
         return Leaves(_sealed_heads(first, count, self.chunk_size, sealed_bytes), bytearray(count * sm3.DIGEST_SIZE))
@@ -309,11 +300,6 @@ def sealed_range(first: int, count: int, header: SealHeader) -> tuple[int, int]:
     last = first + count - 1
     start = sealed_offset(first, header.chunk_size)
     return start, sealed_offset(last, header.chunk_size) + sealed_size(last, header) - start
-
-
-def sealed_leaf(index: int, sealed: Buffer) -> bytes:
-    """Return the leaf of a sealed chunk in the ciphertext tree (spec/02 s.2), 32 bytes."""
-    return merkle.leaf_hash(merkle.LeafType.SEALED_CHUNK, sealed, index=index)
 
 
 def sealed_leaves(first: int, sealed: Buffer, *, count: int, chunk_size: int) -> bytes:

@@ -8,6 +8,7 @@ and the sizes in it, not what is signed inside: bindings, grants, receipts and k
 from typing import Final, final
 
 from ddtp.errors import DdtpError, DecodeError, InternalError, PeerVanished, ProtocolViolation
+from ddtp.protocol.bulk import BulkKeys, derive_keys
 from ddtp.protocol.chunks import SealHeader, chunk_count, sealed_size
 from ddtp.protocol.codec import Buffer
 from ddtp.protocol.envelope import SUITE
@@ -50,6 +51,7 @@ class Session:
         self._reader = FrameReader(self._bound)
         self._refusal: DdtpError | None = None
         self._transfer_id = b""
+        self._nonces: dict[Role, bytes] = {}
         self._chunks: _ChunkOrder | None = None
 
     @property
@@ -137,6 +139,29 @@ class Session:
             raise InternalError(f"cannot send this chunk: {err.message}") from err
         return encode_chunk_header(index, len(sealed)), sealed
 
+    def carry_chunks(self, first: int, count: int) -> None:
+        """Take note of neighbouring chunks that a bulk connection carries (spec/14 s.6), for either role.
+
+        Args:
+            first: Position of the first one; ascending, without the chunks that the receiver holds.
+            count: How many.
+
+        Raises:
+            ProtocolViolation: A chunk is not allowed now.
+        """
+        next_state(self._state, Role.HOLDER, MessageType.CHUNK)
+        for index in range(first, first + count):
+            self._content.take_chunk(index, None)
+
+    @property
+    def all_chunks_carried(self) -> bool:
+        """Whether every chunk of the content was sent or is held."""
+        return self._content.complete
+
+    def bulk_keys(self) -> BulkKeys:
+        """Return what bulk connections of this session are known by; both hellos and the offer must have passed."""
+        return derive_keys(self._nonces[Role.HOLDER], self._nonces[Role.RECEIVER], self._transfer_id)
+
     def close(self) -> None:
         """End the session here and forget what was received; a session that was not over counts as aborted."""
         self._reader.discard()
@@ -192,6 +217,7 @@ class Session:
         self._state = target
 
     def _take_hello(self, sender: Role, hello: Hello) -> None:
+        self._nonces[sender] = hello.nonce
         if (hello.binding is None) is not (sender is Role.HOLDER):
             raise ProtocolViolation("expected a binding in the hello of the receiver, and only there")
         if SUITE not in hello.suites:
@@ -220,11 +246,16 @@ class _ChunkOrder:
         self._covered = self._durable = sum(part.stop - part.start for part in held)
         self._skip_held()
 
-    def take_chunk(self, index: int, size_bytes: int) -> None:
+    @property
+    def complete(self) -> bool:
+        return self._covered == self._count
+
+    def take_chunk(self, index: int, size_bytes: int | None) -> None:
+        """Take the next chunk; one whose size nobody has announced has the right one."""
         if index != self._next or index >= self._count:
             raise ProtocolViolation(f"expected chunk {self._next} of {self._count}, found chunk {index}")
         expected_bytes = sealed_size(index, self._seal)
-        if size_bytes != expected_bytes:
+        if size_bytes is not None and size_bytes != expected_bytes:
             raise ProtocolViolation(f"expected {expected_bytes} bytes in chunk {index}, found {size_bytes}")
         self._next += 1
         self._covered += 1
@@ -238,7 +269,7 @@ class _ChunkOrder:
         self._durable = durable_chunks
 
     def take_finish(self, count: int) -> None:
-        if count != self._count or self._covered != self._count:
+        if count != self._count or not self.complete:
             raise ProtocolViolation(
                 f"expected {self._count} chunks before the finish, found {self._covered} and the number {count}"
             )

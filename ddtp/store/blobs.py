@@ -1,12 +1,14 @@
 """Sealed chunks as they arrive, durable before they are acknowledged (spec/07 s.4).
 
-A blob is two files: `<name>.sealed`, the sealed chunks one after the other, and `<name>.journal`, the hash of each
-sealed chunk that is safely on the disk. The journal is written after the data is synced, so its length says exactly how
-many chunks survive a crash, and the ciphertext root never needs the data to be read again. Chunks come in order.
-Methods block; the agent calls them in worker threads, one at a time per blob.
+A blob is two files: `<name>.sealed`, the sealed chunks one after the other, and `<name>.journal`, the leaf of each
+stored chunk. The journal is written after the data, so its length says which chunks a process had stored when it died;
+what the power took with it is found by comparing the last chunks with their leaves. The ciphertext root never needs the
+data to be read again. Chunks come in order. Methods block; the agent calls them in worker threads, one at a time per
+blob but for `sync`.
 """
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import final
@@ -17,18 +19,15 @@ from ddtp.protocol.chunks import (
     SealHeader,
     chunk_count,
     sealed_bytes,
-    sealed_leaf,
     sealed_leaves,
-    sealed_offset,
     sealed_range,
-    sealed_size,
 )
 from ddtp.protocol.codec import Buffer
 from ddtp.protocol.merkle import RootBuilder
 from ddtp.store.durable import PRIVATE_FILE_MODE, make_directory, storage_errors, sync_directory, write_all_at
 
-SYNC_BYTES = 8 << 20
-"""Bytes written between two syncs: small enough that a crash costs little, large enough that syncing costs little."""
+UNSYNCED_BYTES = 64 << 20
+"""Content that may be stored and not durable: what a power cut costs, and what is read again when a blob is opened."""
 
 _SUFFIXES = (".sealed", ".journal")
 _LEAF_BYTES = 32
@@ -55,11 +54,10 @@ class SealedBlob:
         self.path, self._journal_path = _paths(make_directory(directory), name)
         self._header = header
         self._count = chunk_count(header.content_bytes, header.chunk_size)
-        self._unhashed: list[Buffer] = []
-        self._pending = bytearray()
-        self._pending_bytes = 0
+        self._durable = 0
         self._tree = RootBuilder()
-        self._sync_failed = False
+        self._syncing = threading.Lock()
+        self._disk_refused = False
         self._data = self._journal = -1
         try:
             self._data, self._journal = _open(self.path), _open(self._journal_path)
@@ -91,92 +89,99 @@ class SealedBlob:
         return leaves
 
     def _recover(self, leaves: int) -> None:
-        # The last batch may have been written in any order when the power went. What came before it was synced.
-        batch = max(leaves - SYNC_BYTES // self._header.chunk_size, 0)
+        # What came before the last batch was synced; of that batch the power may have taken any part.
+        batch = max(leaves - UNSYNCED_BYTES // self._header.chunk_size - RUN_CHUNKS, 0)
         kept = batch
-        for leaf in self._journaled(batch, leaves):
-            if sealed_leaf(kept, self._pread(kept, 1)) != leaf:
+        while kept < leaves:
+            count = min(RUN_CHUNKS, leaves - kept)
+            same = self._unchanged(kept, count)
+            kept += same
+            if same < count:
                 break
-            kept += 1
-        for leaf in self._journaled(0, kept):
-            self._tree.add(leaf)
+        for part in self._journaled(0, kept):
+            self._tree.extend(part)
         with storage_errors(self._journal_path):
             # written once more, because a process that died before its sync left them in memory only
             write_all_at(self._journal, b"".join(self._journaled(batch, kept)), offset=batch * _LEAF_BYTES)
+            os.fdatasync(self._data)
             os.ftruncate(self._journal, kept * _LEAF_BYTES)
             os.fsync(self._journal)
             # Journal and data agree; what followed was never acknowledged, or is lost, and the sender sends it again.
+        self._durable = kept
+
+    def _unchanged(self, first: int, count: int) -> int:
+        """Return how many of some neighbouring chunks, from the first, are those of the journal."""
+        found = sealed_leaves(first, self._pread(first, count), count=count, chunk_size=self._header.chunk_size)
+        expected = b"".join(self._journaled(first, first + count))
+        ends = range(_LEAF_BYTES, len(found) + 1, _LEAF_BYTES)
+        return next((number for number, end in enumerate(ends) if found[:end] != expected[:end]), count)
 
     @property
     def durable_chunks(self) -> int:
-        """Number of chunks, from the first, that survive a crash now."""
-        return self._tree.size - len(self._pending) // _LEAF_BYTES
+        """Number of chunks, from the first, that survive a crash of the machine now."""
+        return self._durable
 
     @property
-    def _written(self) -> int:
-        return self._tree.size + len(self._unhashed)
+    def stored_chunks(self) -> int:
+        """Number of chunks, from the first, that survive a crash of this process now."""
+        return self._tree.size
 
-    def write(self, index: int, sealed: Buffer) -> int | None:
-        """Store the next chunk.
+    def write(self, first: int, sealed: Buffer, leaves: Buffer) -> None:
+        """Store the next chunks; `sync` makes them durable, and is done here when it falls too far behind.
 
         Args:
-            index: Position of the chunk; must follow the last one.
-            sealed: Ciphertext and tag.
-
-        Returns:
-            The number of durable chunks if it grew, else None.
+            first: Position of the first one; must follow the last one stored.
+            sealed: Sealed chunks that lie one after the other.
+            leaves: Their leaves in the ciphertext tree, 32 bytes each; at least one.
 
         Raises:
-            ProtocolViolation: Another chunk, or another size, was expected.
-            DiskFull, StorageFailed: The disk refuses; durable chunks stay.
+            ProtocolViolation: Other chunks, or another size, were expected.
+            DiskFull, StorageFailed: The disk refuses, or did so at a sync; durable chunks stay.
         """
-        if index != self._written or index >= self._count:
-            raise ProtocolViolation(f"expected chunk {self._written} of {self._count}, found chunk {index}")
-        if len(sealed) != sealed_size(index, self._header):
-            raise ProtocolViolation(f"expected {sealed_size(index, self._header)} bytes in chunk {index}")
+        self._check_disk()
+        count = len(leaves) // _LEAF_BYTES
+        if first != self._tree.size or first + count > self._count:
+            raise ProtocolViolation(f"expected chunk {self._tree.size} of {self._count}, found chunk {first}")
+        offset, size = sealed_range(first, count, self._header)
+        if len(sealed) != size:
+            raise ProtocolViolation(f"expected {size} bytes in {count} chunks from {first}, found {len(sealed)}")
         with storage_errors(self.path):
-            write_all_at(self._data, sealed, offset=sealed_offset(index, self._header.chunk_size))
-        self._unhashed.append(sealed)
-        self._pending_bytes += len(sealed)
-        if len(self._unhashed) == RUN_CHUNKS:
-            self._hash()
-        if self._pending_bytes < SYNC_BYTES and self._written < self._count:
-            return None
-        return self.sync()
-
-    def _hash(self) -> None:
-        """Hash the chunks that wait for it, side by side."""
-        count = len(self._unhashed)
-        if count:
-            data = b"".join(self._unhashed)
-            leaves = sealed_leaves(self._tree.size, data, count=count, chunk_size=self._header.chunk_size)
-            self._tree.extend(leaves)
-            self._pending += leaves
-            self._unhashed.clear()
+            write_all_at(self._data, sealed, offset=offset)
+            # in this order: whoever reads the journal after a crash of this process finds these chunks
+            write_all_at(self._journal, leaves, offset=first * _LEAF_BYTES)
+        self._tree.extend(leaves)
+        if (self._tree.size - self._durable) * self._header.chunk_size >= UNSYNCED_BYTES:
+            self.sync()
 
     def sync(self) -> int:
-        """Make all chunks so far durable; return how many there are.
+        """Make all chunks so far durable; return how many there are. Another thread may store more meanwhile.
 
         Raises:
             DiskFull, StorageFailed: The disk refuses, or did so before: the blob must be opened again.
         """
-        if self._sync_failed:
+        with self._syncing:
+            self._check_disk()
+            stored = self._tree.size
+            if stored == self._durable:
+                return stored
+            with storage_errors(self.path):
+                try:
+                    os.fdatasync(self._data)
+                    os.fdatasync(self._journal)
+                    # These chunks may be acknowledged. If the power went before, the journal may name chunks that the
+                    # disk does not have: whoever opens the blob looks at the last ones.
+                except OSError:
+                    self._disk_refused = True
+                    # who opens the blob again may still find in memory what never reached the disk: it is sent again
+                    os.ftruncate(self._journal, self._durable * _LEAF_BYTES)
+                    raise
+            self._durable = stored
+            return stored
+
+    def _check_disk(self) -> None:
+        if self._disk_refused:
             # a second fsync succeeds although the system may have thrown away what the first could not write
             raise StorageFailed(f"the disk refused {self.path.name} before", hint="send it again; it is resumed")
-        self._hash()
-        if not self._pending:
-            return self._tree.size
-        self._sync_failed = True
-        with storage_errors(self.path):
-            os.fdatasync(self._data)
-            # The data is durable; if we crash now, the journal does not know it, and the sender sends it again.
-            write_all_at(self._journal, bytes(self._pending), offset=self.durable_chunks * _LEAF_BYTES)
-            os.fdatasync(self._journal)
-            # Journal and data agree: these chunks may be acknowledged.
-        self._sync_failed = False
-        self._pending.clear()
-        self._pending_bytes = 0
-        return self._tree.size
 
     def finish(self) -> tuple[int, bytes]:
         """Return the number of chunks and the root over them, all durable.
@@ -185,8 +190,8 @@ class SealedBlob:
             ProtocolViolation: Chunks are missing.
             DiskFull, StorageFailed: The disk refuses; durable chunks stay.
         """
-        if self._written != self._count:
-            raise ProtocolViolation(f"expected {self._count} chunks before the end, found {self._written}")
+        if self._tree.size != self._count:
+            raise ProtocolViolation(f"expected {self._count} chunks before the end, found {self._tree.size}")
         self.sync()
         return self._count, self._tree.root()
 
@@ -252,13 +257,10 @@ class SealedBlob:
         delete_blob(self.path.parent, self.path.stem)
 
     def _journaled(self, start: int, stop: int) -> Iterator[bytes]:
-        """Yield the hashes of some chunks from the journal, as many as it holds."""
+        """Yield the hashes of some chunks from the journal, as many as it holds, many at a time."""
         for first in range(start, stop, _LEAVES_AT_ONCE):
             with storage_errors(self._journal_path):
-                length = min(stop - first, _LEAVES_AT_ONCE) * _LEAF_BYTES
-                hashes = os.pread(self._journal, length, first * _LEAF_BYTES)
-            for position in range(0, len(hashes), _LEAF_BYTES):
-                yield hashes[position : position + _LEAF_BYTES]
+                yield os.pread(self._journal, min(stop - first, _LEAVES_AT_ONCE) * _LEAF_BYTES, first * _LEAF_BYTES)
 
     def _damaged(self, message: str) -> StoreDamaged:
         return StoreDamaged(message, hint=f"delete {self.path} and its journal; the sender sends it again")

@@ -1,5 +1,6 @@
 """Content that lies in chunks, read between any two offsets (spec/03 s.5)."""
 
+import threading
 from collections.abc import Callable
 from typing import final
 
@@ -10,11 +11,11 @@ from ddtp.protocol.codec import Buffer
 
 @final
 class ContentReader:
-    """Reads content, as many chunks at a time as a read needs.
+    """Reads content, as many chunks at a time as a read needs; several threads may read at once.
 
     Args:
         open_run: Returns the plain bytes of neighbouring chunks, authenticated, for the first index and the number of
-            chunks, at most `RUN_CHUNKS`; may raise.
+            chunks, at most `RUN_CHUNKS`; may raise; may be called by several threads at once.
         chunk_size: Bytes in every chunk but the last.
         content_bytes: Bytes in all chunks.
     """
@@ -25,8 +26,9 @@ class ContentReader:
         self._content_bytes = content_bytes
         self._run = memoryview(b"")
         self._run_start = 0
+        self._one_at_a_time = threading.Lock()
 
-    def read(self, offset: int, length: int) -> bytes:
+    def read(self, offset: int, length: int) -> Buffer:
         """Return `length` bytes from `offset`.
 
         Raises:
@@ -36,6 +38,15 @@ class ContentReader:
         stop = offset + length
         if stop > self._content_bytes:
             raise StoreDamaged(f"expected content up to byte {stop}, found its end at {self._content_bytes}")
+        first, odd = divmod(offset, self._chunk_size)
+        count, rest = divmod(length, self._chunk_size)
+        if not odd and not rest and 0 < count <= RUN_CHUNKS:
+            # whole chunks, as most are: nothing is kept, so threads do not wait for each other
+            return self._open_run(first, count)
+        with self._one_at_a_time:
+            return self._gather(offset, stop)
+
+    def _gather(self, offset: int, stop: int) -> bytes:
         parts = []
         while offset < stop:
             if not self._run_start <= offset < self._run_start + len(self._run):

@@ -1,6 +1,6 @@
 """Package files in the vault: sealed content with a footer (spec/03 s.7), written once and durably.
 
-Methods block; the agent calls them in worker threads, one at a time per file.
+Methods block; the agent calls them in worker threads, one at a time per file unless they say more.
 """
 
 import os
@@ -114,12 +114,14 @@ class PackageReader:
 
         def open_run(first: int, count: int) -> Buffer:
             start, size = sealed_range(first, count, seal)
-            return cipher.open_run(first, self._pread(size, start), count=count, hashed=False).content
+            return cipher.open_run(first, self._pread(size, start), count=count)
 
         self._content = ContentReader(open_run, chunk_size=seal.chunk_size, content_bytes=seal.content_bytes)
 
-    def read(self, offset: int, length: int) -> bytes:
+    def read(self, offset: int, length: int) -> Buffer:
         """Return `length` bytes of the content from `offset`; the package must be unlocked.
+
+        Several threads may read at once.
 
         Raises:
             AuthenticationFailed: A chunk does not open.

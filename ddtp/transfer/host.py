@@ -10,9 +10,11 @@ from typing import Final, Protocol, final
 
 import trio
 
-from ddtp.errors import AlreadyRunning, DdtpError, EnvironmentProblem, PeerUnreachable, UsageError
+from ddtp.errors import AlreadyRunning, DdtpError, EnvironmentProblem, PeerUnreachable, ProtocolViolation, UsageError
+from ddtp.protocol.bulk import READY, TICKET, Ticket, parse_ticket
 from ddtp.transfer.addresses import ListenAddress, PeerAddress, address_group, format_address
-from ddtp.transfer.libp2p import Connection, Identity, RawYamux, check_library, remote_of, secure
+from ddtp.transfer.channel import Desk, SocketLink, channels_for
+from ddtp.transfer.libp2p import BULK, Connection, Handover, Identity, RawYamux, check_library, remote_of, secure
 from ddtp.transfer.limits import HostLimits, Places, SharedPlaces
 from ddtp.transfer.stream import FlowStream, open_flow_stream
 
@@ -21,6 +23,10 @@ STAGGER_SECONDS: Final = 0.5
 
 MAX_ADDRESSES: Final = 16
 """Tried per dial: a card lists a handful; more would make us a scanner on somebody's behalf."""
+
+BULK_SECONDS: Final = 5.0
+"""For all bulk connections of one session: longer than any handshake that a transfer would gain by; then it goes on
+without them."""
 
 RESET_SECONDS: Final = 1.0
 """For telling the peer that a stream is dead, while everything around is being cancelled."""
@@ -44,6 +50,7 @@ class Host:
     Attributes:
         peer_id: Our network identity.
         addresses: Full multiaddrs that we listen on, with the ports that were really bound.
+        desk: Where bulk connections of peers are brought to the sessions that expect them.
     """
 
     def __init__(
@@ -58,6 +65,7 @@ class Host:
         self._visitors = Places(limits.connections, limits.connections_per_address)
         self._peers = Places(limits.connections, limits.connections_per_peer)
         self._served: dict[str, SharedPlaces] = {}
+        self.desk = Desk()
 
     def serve(self, protocol: str, handler: Handler) -> None:
         """Answer `protocol` from now on.
@@ -99,6 +107,10 @@ class Host:
                 if stream is not chosen:
                     stream.abort()
 
+    def bulk_dialer(self, address: PeerAddress) -> "_BulkDialer":
+        """Return what opens bulk connections to one place."""
+        return _BulkDialer(self._identity, address)
+
     async def _try_each(
         self, addresses: Sequence[str], protocol: str, *, opened: list[FlowStream], reasons: list[str]
     ) -> None:
@@ -133,11 +145,14 @@ class Host:
             async with await trio.open_tcp_stream(address.host, address.port) as socket:
                 with trio.fail_after(self._limits.handshake_seconds):
                     connection = await secure(socket, self._identity, expected_peer_id=address.peer_id)
+                assert isinstance(connection, Connection), "we asked for Yamux"
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._attend, connection)
                     with trio.fail_after(self._limits.handshake_seconds):
                         raw = await connection.open_stream(protocol)
                     stream = _flow(raw, nursery, connection)
+                    place = f"{connection.remote_address}/p2p/{address.peer_id}"
+                    stream.bulk_dialer = self.bulk_dialer(PeerAddress(place))
                     opened.append(stream)
                     handed_over = True
                     task_status.started()
@@ -158,9 +173,21 @@ class Host:
                     with trio.fail_after(self._limits.handshake_seconds):
                         connection = await secure(socket, self._identity, expected_peer_id=None)
                     with self._peers.take(connection.peer_id):
-                        await self._attend(connection, idle_seconds=self._limits.idle_seconds)
+                        if isinstance(connection, Handover):
+                            await self._hand_over(connection)
+                        else:
+                            await self._attend(connection, idle_seconds=self._limits.idle_seconds)
         except Exception as err:  # noqa: BLE001 - boundary of one connection: no peer's input may end the host
             _log.info("connection from %s ended: %s", remote_host, _reason(err))
+
+    async def _hand_over(self, connection: Handover) -> None:
+        """Give a bulk connection to the session that expects it, until that session is over."""
+        with trio.fail_after(self._limits.handshake_seconds):
+            ticket = parse_ticket(await connection.read(TICKET.size))
+            arrival = self.desk.find(ticket.token)
+            arrival.add(ticket, SocketLink(connection.take_socket()), connection.peer_id)
+            await connection.write(READY)
+        await arrival.released.wait()
 
     async def _attend(self, connection: Connection, *, idle_seconds: float = inf) -> None:
         """Serve the streams that the peer opens, until the connection is over or idle for too long."""
@@ -193,6 +220,7 @@ class Host:
             with self._served[protocol].take(connection.peer_id, address_group(connection.remote_host)):
                 async with trio.open_nursery() as nursery:
                     stream = _flow(raw, nursery, connection)
+                    stream.bulk_desk = self.desk
                     try:
                         await self._handlers[protocol](stream)
                         await stream.aclose()
@@ -205,6 +233,56 @@ class Host:
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + RESET_SECONDS):
                 await raw.reset()
+
+
+@final
+class _BulkDialer:
+    """Opens bulk connections to where a stream leads (a `ports.BulkDialer`)."""
+
+    def __init__(self, identity: Identity, address: PeerAddress) -> None:
+        self._identity = identity
+        self._address = address
+
+    async def connect(self, token: bytes) -> tuple[SocketLink, ...]:
+        """See `ports.BulkDialer`."""
+        links: list[SocketLink] = []
+        complete = False
+        try:
+            with trio.move_on_after(BULK_SECONDS):
+                socket, connection = await self._open()
+                links.append(SocketLink(socket))
+                channels = channels_for(socket)
+                await _present(connection, Ticket(token, 0, channels))
+                for number in range(1, channels):
+                    socket, connection = await self._open()
+                    links.append(SocketLink(socket))
+                    await _present(connection, Ticket(token, number, channels))
+                complete = True
+        except (OSError, trio.BrokenResourceError, ProtocolViolation) as err:
+            # whatever is wrong with it, the stream that is there can carry the content too
+            _log.info("no bulk connection to %s: %s", self._address.multiaddr, _reason(err))
+        finally:
+            if not complete:
+                for link in links:
+                    link.close()
+        return tuple(links) if complete else ()
+
+    async def _open(self) -> tuple[trio.SocketStream, Handover]:
+        socket = await trio.open_tcp_stream(self._address.host, self._address.port)
+        connection = None
+        try:
+            connection = await secure(socket, self._identity, expected_peer_id=self._address.peer_id, inner=BULK)
+        finally:
+            if connection is None:
+                socket.socket.close()
+        assert isinstance(connection, Handover), "we asked for bulk frames"
+        return connection.take_socket(), connection
+
+
+async def _present(connection: Handover, ticket: Ticket) -> None:
+    await connection.write(ticket.encode())
+    if await connection.read(len(READY)) != READY:
+        raise ProtocolViolation("expected the peer to be ready for bulk frames, found another answer")
 
 
 @asynccontextmanager

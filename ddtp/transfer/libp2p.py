@@ -1,4 +1,4 @@
-"""spec/14 s.2: Noise and Yamux on one TCP socket; the only module that imports libp2p.
+"""spec/14 s.2: Noise, and inside it Yamux or bulk frames, on one TCP socket; the only module that imports libp2p.
 
 Of libp2p 0.8.1 only the parts that carry bytes are used, never `new_host` and its `Swarm`: these accept plaintext
 peers, stop for ever after 250 inbound connections, die of one handler's exception and share a listening port
@@ -14,7 +14,7 @@ from importlib.metadata import version
 from typing import Final, final
 
 import trio
-from libp2p.abc import IMuxedStream, IRawConnection
+from libp2p.abc import IMuxedStream, IRawConnection, ISecureConn
 from libp2p.connection_types import ConnectionType
 from libp2p.crypto.ed25519 import create_new_key_pair as create_ed25519_key_pair
 from libp2p.crypto.x25519 import create_new_key_pair as create_x25519_key_pair
@@ -32,6 +32,9 @@ from ddtp.errors import EnvironmentProblem, ProtocolViolation, UsageError
 from ddtp.transfer import multistream
 from ddtp.transfer.addresses import format_address
 from ddtp.transfer.records import WINDOW_BYTES
+
+BULK: Final = "/ddtp/bulk/1.0.0"
+"""Instead of a muxer: what follows is a ticket, its answer, and then bulk frames."""
 
 TESTED_VERSION: Final = "0.8.1"
 """The reasoning of this module is about this version; another one has to pass its tests first."""
@@ -122,6 +125,46 @@ class Connection:
 
 
 @final
+class Handover:
+    """A connection whose peer has proven its identity and that is to carry bulk frames (spec/14 s.6); made by `secure`.
+
+    Attributes:
+        peer_id: The peer's proven identity.
+    """
+
+    def __init__(self, session: ISecureConn, link: "_Link") -> None:
+        self.peer_id = str(session.get_remote_peer())
+        self._session = session
+        self._link = link
+
+    async def read(self, size: int) -> bytes:
+        """Return one encrypted message of exactly `size` bytes.
+
+        Raises:
+            ProtocolViolation: It has another size.
+            trio.BrokenResourceError: The connection is over.
+        """
+        with _translated():
+            message = await self._session.read(size)
+        if len(message) != size:
+            raise ProtocolViolation(f"expected a message of {size} bytes, found {len(message)}")
+        return message
+
+    async def write(self, message: bytes) -> None:
+        """Send one encrypted message. Raises `trio.BrokenResourceError` when the connection is over."""
+        with _translated():
+            await self._session.write(message)
+
+    def take_socket(self) -> trio.SocketStream:
+        """Return the socket, for bytes that are not encrypted again.
+
+        Raises:
+            ProtocolViolation: The peer has sent more than it was asked for.
+        """
+        return self._link.take_socket()
+
+
+@final
 class RawYamux:
     """A Yamux stream as `stream.RawStream`."""
 
@@ -183,13 +226,19 @@ def check_library() -> None:
     logging.getLogger("libp2p").setLevel(logging.CRITICAL)
 
 
-async def secure(socket: trio.SocketStream, identity: Identity, *, expected_peer_id: str | None) -> Connection:
-    """Agree on Noise and Yamux, and on nothing else; the caller sets the deadline and closes the socket on failure.
+async def secure(
+    socket: trio.SocketStream, identity: Identity, *, expected_peer_id: str | None, inner: str = YAMUX
+) -> Connection | Handover:
+    """Agree on Noise, and on Yamux or bulk frames; the caller sets the deadline and closes the socket on failure.
 
     Args:
         socket: Freshly opened or accepted.
         identity: Ours.
         expected_peer_id: Who must be there, if we opened the connection; None if we accepted it.
+        inner: What we want inside Noise, if we opened the connection: `YAMUX` or `BULK`.
+
+    Returns:
+        A connection for Yamux, a handover for bulk frames; the peer chooses if it opened the connection.
 
     Raises:
         ProtocolViolation: The peer offers something else or proves another identity.
@@ -201,15 +250,17 @@ async def secure(socket: trio.SocketStream, identity: Identity, *, expected_peer
         if expected_peer_id is None:
             await multistream.offer([NOISE], link)
             session = await identity.noise.secure_inbound(link)
-            await multistream.offer([YAMUX], session)
+            inner = await multistream.offer([YAMUX, BULK], session)
         else:
             expected = _parse_peer_id(expected_peer_id)
             await multistream.select(NOISE, link)
             session = await identity.noise.secure_outbound(link, expected)  # refuses another identity
-            await multistream.select(YAMUX, session)
+            await multistream.select(inner, session)
     peer_id = session.get_remote_peer()
     if not _is_ed25519(peer_id):
         raise ProtocolViolation(f"expected a peer with an Ed25519 key, found {peer_id}")
+    if inner == BULK:
+        return Handover(session, link)
     return Connection(_BoundedYamux(session, peer_id, is_initiator=link.is_initiator), link)
 
 
@@ -262,6 +313,11 @@ class _Link(IRawConnection):
 
     def close_now(self) -> None:
         self._socket.socket.close()
+
+    def take_socket(self) -> trio.SocketStream:
+        if self._unread:
+            raise ProtocolViolation(f"expected nothing before the answer, found {len(self._unread)} bytes")
+        return self._socket
 
     def get_remote_address(self) -> tuple[str, int] | None:
         return self._remote

@@ -5,6 +5,7 @@ looked up is behind these two ports, so that the network door knows neither cons
 """
 
 from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -21,13 +22,77 @@ from ddtp.protocol.messages import (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Neighbouring sealed chunks, at most `RUN_CHUNKS`.
+
+    Attributes:
+        first: Position of the first one.
+        count: How many.
+        sealed: The chunks, one after the other.
+        leaves: Their leaves in the ciphertext tree (spec/07 s.4), 32 bytes each.
+    """
+
+    first: int
+    count: int
+    sealed: Buffer
+    leaves: Buffer
+
+
+class BulkLink(Protocol):
+    """A connection of its own for chunks (spec/14 s.6), one way; `channel.SocketLink` is one."""
+
+    async def send(self, *parts: Buffer) -> None:
+        """Send all parts; raise `trio.BrokenResourceError` when the connection is over. Breaks it when cancelled."""
+        ...
+
+    async def receive_into(self, view: memoryview) -> None:
+        """Fill all of `view`; raise `trio.BrokenResourceError` when the connection ends before."""
+        ...
+
+    def close(self) -> None:
+        """Close it now; harmless when it is closed."""
+        ...
+
+
+class BulkDialer(Protocol):
+    """What the holder opens bulk connections with."""
+
+    async def connect(self, token: bytes) -> tuple[BulkLink, ...]:
+        """Return connections to the peer of the stream, none if it offers none or they cannot be opened in time."""
+        ...
+
+
+class BulkDesk(Protocol):
+    """What the receiver awaits bulk connections with."""
+
+    def expect(self, token: bytes, remote_peer_id: str) -> AbstractAsyncContextManager["BulkArrival"]:
+        """Let connections of one session in during the `with` block; closed at its end."""
+        ...
+
+
+class BulkArrival(Protocol):
+    """The connections of one session."""
+
+    async def wait(self) -> tuple[BulkLink, ...]:
+        """Wait until all connections that the peer announced are there; may be cancelled and called again."""
+        ...
+
+
 class PeerStream(Protocol):
     """A byte stream to a peer whose network identity is proven; `FlowStream` is one.
 
     The methods keep the contracts of `trio.abc.Stream`. The driver that is given a stream closes it.
+
+    Attributes:
+        remote_peer_id: Who is there.
+        bulk_dialer: Opens bulk connections to the same place; None if there is no direct way, or the peer dialled.
+        bulk_desk: Awaits bulk connections of the peer; None if we dialled.
     """
 
     remote_peer_id: str
+    bulk_dialer: BulkDialer | None
+    bulk_desk: BulkDesk | None
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """Return what has arrived, nothing at the end."""
@@ -45,7 +110,8 @@ class PeerStream(Protocol):
 class ReceiverPort(Protocol):
     """The receiving institution's side of one session; calls come one at a time, in the order of the methods.
 
-    A `DdtpError` ends the session and its code is told to the holder. Every method may be cancelled.
+    Only `sync` may run beside `store`. A `DdtpError` ends the session and its code is told to the holder. Every method
+    may be cancelled.
     """
 
     async def greet(self, hello: Hello, remote_peer_id: str) -> Hello:
@@ -56,12 +122,12 @@ class ReceiverPort(Protocol):
         """Decide on an offer; a transfer that was concluded before is answered with its last receipt."""
         ...
 
-    async def store(self, index: int, sealed: bytes) -> int | None:
-        """Keep one sealed chunk; slowness here slows the sender.
+    async def store(self, run: Run) -> None:
+        """Keep the next sealed chunks; slowness here slows the sender. The buffers are the caller's again after it."""
+        ...
 
-        Returns:
-            How many chunks survive a crash now, earlier sessions included, if that number has grown, else None.
-        """
+    async def sync(self) -> int:
+        """Make all chunks durable that are stored; return how many are, those of earlier sessions included."""
         ...
 
     async def complete(self, finish: Finish) -> ReceiptMessage:
@@ -87,15 +153,17 @@ class SenderPort(Protocol):
         """Check the receiver's hello and make the offer, with our binding over its nonce."""
         ...
 
-    def chunks(self, accept: Accept) -> AsyncGenerator[tuple[int, Buffer | None], None]:
-        """Check the accept, then yield every chunk in ascending order: its index, and its sealed bytes.
+    def runs(self, accept: Accept, *, most_chunks: int) -> AsyncGenerator[Run, None]:
+        """Check the accept, then yield the chunks that the receiver lacks, in ascending order.
 
-        A chunk that the receiver holds comes with None: it is hashed again but not sent.
+        Args:
+            accept: The receiver's answer.
+            most_chunks: In one run.
         """
         ...
 
     async def finish(self) -> Finish:
-        """Return the finish, with the root over all chunks that were yielded."""
+        """Return the finish, with the root over all chunks."""
         ...
 
     async def release_key(self, receipt: ReceiptMessage) -> KeyRelease:
@@ -139,7 +207,8 @@ class Deadlines:
         decision_seconds: For the offer, and for the answer to it: both may ask a ledger in another country.
         chunk_seconds: Without any progress while chunks move: a disk that spins up, a phone between two cells.
         receipt_seconds: For the "cipher" receipt and for the key: a last sync of a full disk, an anchored receipt.
-        verdict_seconds: For the last receipt: some gigabytes are opened, hashed and checked, maybe by another host.
+        verdict_seconds: For the last receipt, besides the time that opening takes: a verifier on another host may ask a
+            ledger.
     """
 
     greeting_seconds: float = 15

@@ -1,21 +1,31 @@
 """The holder's side of an exchange, from hello to the last receipt (spec/08-session)."""
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Final, final
 
 import trio
 
-from ddtp.errors import DdtpError, InternalError, PeerRefused
+from ddtp.errors import InternalError, PeerRefused, PeerVanished
+from ddtp.protocol.chunks import SealHeader, chunk_count, sealed_offset
 from ddtp.protocol.codec import Buffer
 from ddtp.protocol.messages import Accept, Ack, ChunkFrame, Decline, Hello, Message, Offer, ReceiptMessage
 from ddtp.protocol.states import Role
-from ddtp.transfer.ports import Deadlines, PeerStream, Phase, Progress, SenderPort
-from ddtp.transfer.pump import Pump, open_pump
+from ddtp.transfer.beside import beside
+from ddtp.transfer.channel import BulkSession, send_runs
+from ddtp.transfer.ports import BulkLink, Deadlines, PeerStream, Phase, Progress, Run, SenderPort
+from ddtp.transfer.pump import GOODBYE_SECONDS, Pump, open_pump
 
 BATCH_BYTES: Final = 256 << 10
-"""Sealed bytes collected for one write: tasks cost nothing beside it, yet a cancelled write is soon finished."""
+"""Content of one write to the session's stream: tasks cost nothing beside it, and a cancelled write soon ends."""
+
+SLOWEST_OPENING_BYTES_PER_SECOND: Final = 16 << 20
+"""At which a receiver opens and checks content, others before it in turn: a busy old machine with a spinning disk."""
+
+BULK_LEAST_BYTES: Final = 4 << 20
+"""Content that is missing at the receiver from which on bulk connections are opened: less has gone meanwhile."""
 
 
 async def send_transfer(
@@ -41,7 +51,7 @@ async def send_transfer(
         DdtpError: Whatever the port raises; its code was told to the receiver.
     """
     async with open_pump(stream, Role.HOLDER) as pump:
-        return await _Sending(pump, port, progress=progress, deadlines=deadlines).run()
+        return await _Sending(pump, port, stream=stream, progress=progress, deadlines=deadlines).run()
 
 
 @final
@@ -49,14 +59,21 @@ class _Sending:
     """One run of `send_transfer`."""
 
     def __init__(
-        self, pump: Pump, port: SenderPort, *, progress: Callable[[Progress], None], deadlines: Deadlines
+        self,
+        pump: Pump,
+        port: SenderPort,
+        *,
+        stream: PeerStream,
+        progress: Callable[[Progress], None],
+        deadlines: Deadlines,
     ) -> None:
         self._pump = pump
         self._port = port
+        self._bulk_dialer = stream.bulk_dialer
+        self._chunk_size = 0
         self._progress = progress
         self._deadlines = deadlines
         self._phase = Phase.CONNECTING
-        self._chunk_size = 0
         self._total_bytes = 0
         self._done_bytes = 0
         self._receipt: ReceiptMessage | None = None
@@ -67,11 +84,11 @@ class _Sending:
         await self._pump.send(self._port.hello(), seconds=limits.greeting_seconds)
         greeting = await self._pump.receive(Hello, seconds=limits.greeting_seconds)
         offer = await self._port.offer(greeting, self._pump.remote_peer_id)
-        self._chunk_size, self._total_bytes = offer.seal.chunk_size, offer.seal.content_bytes
+        self._total_bytes = offer.seal.content_bytes
         self._report(Phase.WAITING)
         match await self._ask(offer):
             case Accept() as accept:
-                return await self._deliver(accept)
+                return await self._deliver(offer.seal, accept)
             case Decline() as decline:
                 raise PeerRefused(decline.reason or "the peer gave no reason", reason_code=decline.code)
             case ReceiptMessage() as receipt:
@@ -84,9 +101,20 @@ class _Sending:
         await self._pump.send(offer, seconds=self._deadlines.decision_seconds)
         return await self._pump.receive_any(seconds=self._deadlines.decision_seconds)
 
-    async def _deliver(self, accept: Accept) -> ReceiptMessage:
-        self._report(Phase.SENDING, done_bytes=self._durable_bytes(sum(part.stop - part.start for part in accept.have)))
-        await _beside(lambda: self._write_content(accept), self._read_answers)
+    async def _deliver(self, seal: SealHeader, accept: Accept) -> ReceiptMessage:
+        held = sum(part.stop - part.start for part in accept.have)
+        self._chunk_size = seal.chunk_size
+        self._report(Phase.SENDING, done_bytes=self._durable_bytes(held))
+        links = await self._open_links((chunk_count(seal.content_bytes, seal.chunk_size) - held) * seal.chunk_size)
+        try:
+            if links:
+                bulk = BulkSession(self._pump.session, seal, links, self._deadlines.chunk_seconds)
+                await beside(lambda: self._send_beside(bulk, accept), self._read_answers)
+            else:
+                await beside(lambda: self._send_inside(seal, accept), self._read_answers)
+        finally:
+            for link in links:
+                link.close()
         self._report(Phase.RECEIPT)
         while self._receipt is None:
             self._take(await self._pump.receive_any(seconds=self._deadlines.receipt_seconds))
@@ -94,31 +122,38 @@ class _Sending:
         release = await self._port.release_key(self._receipt)
         await self._pump.send(release, seconds=self._deadlines.receipt_seconds)
         self._report(Phase.VERIFYING)
-        verdict = await self._pump.receive(ReceiptMessage, seconds=self._deadlines.verdict_seconds)
+        patience = self._deadlines.verdict_seconds + self._total_bytes / SLOWEST_OPENING_BYTES_PER_SECOND
+        verdict = await self._pump.receive(ReceiptMessage, seconds=patience)
         self._report(Phase.DONE)
         return verdict
 
-    async def _write_content(self, accept: Accept) -> None:
-        batch: list[tuple[int, Buffer]] = []
-        size_bytes = 0
-        async with aclosing(self._port.chunks(accept)) as chunks:
-            async for index, sealed in chunks:
-                if sealed is None:
-                    continue
-                batch.append((index, sealed))
-                size_bytes += len(sealed)
-                if size_bytes >= BATCH_BYTES:
-                    await self._write_chunks(batch)
-                    batch, size_bytes = [], 0
-        await self._write_chunks(batch)
+    async def _open_links(self, missing_bytes: int) -> Sequence[BulkLink]:
+        if self._bulk_dialer is None or missing_bytes < BULK_LEAST_BYTES:
+            return ()
+        return await self._bulk_dialer.connect(self._pump.session.bulk_keys().token)
+
+    async def _send_beside(self, bulk: BulkSession, accept: Accept) -> None:
+        """Send the content on bulk connections."""
+        try:
+            await send_runs(bulk, self._port.runs(accept, most_chunks=bulk.most_chunks))
+        except PeerVanished:
+            # a peer that gives up says why on the stream; the task that reads there then cancels this one
+            await trio.sleep(GOODBYE_SECONDS)
+            raise
         await self._pump.send(await self._port.finish(), seconds=self._deadlines.chunk_seconds)
 
-    async def _write_chunks(self, batch: Sequence[tuple[int, Buffer]]) -> None:
-        def encode() -> list[Buffer]:
-            return [part for index, sealed in batch for part in self._pump.session.send_chunk(index, sealed)]
+    async def _send_inside(self, seal: SealHeader, accept: Accept) -> None:
+        """Send the content on the stream of the session."""
+        most = max(1, BATCH_BYTES // seal.chunk_size)
+        async with aclosing(self._port.runs(accept, most_chunks=most)) as runs:
+            async for run in runs:
+                await self._pump.write(partial(self._frames, run), seconds=self._deadlines.chunk_seconds)
+        await self._pump.send(await self._port.finish(), seconds=self._deadlines.chunk_seconds)
 
-        if batch:
-            await self._pump.write(encode, seconds=self._deadlines.chunk_seconds)
+    def _frames(self, run: Run) -> Iterator[Buffer]:
+        sealed, size = memoryview(run.sealed), sealed_offset(1, self._chunk_size)
+        for number in range(run.count):
+            yield from self._pump.session.send_chunk(run.first + number, sealed[size * number : size * (number + 1)])
 
     async def _read_answers(self) -> None:
         # No deadline of its own: it lives as long as the writing task, whose every write has one.
@@ -142,25 +177,6 @@ class _Sending:
         if done_bytes is not None:
             self._done_bytes = done_bytes
         self._progress(Progress(phase=phase, bytes_done=self._done_bytes, bytes_total=self._total_bytes))
-
-
-async def _beside(main: Callable[[], Awaitable[None]], watcher: Callable[[], Awaitable[None]]) -> None:
-    """Run `watcher` as long as `main`; the first failure of either ends both and is raised alone."""
-    failures: list[DdtpError] = []
-
-    async def guard(task: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await task()
-        except DdtpError as err:
-            failures.append(err)
-            nursery.cancel_scope.cancel()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(guard, watcher)
-        await guard(main)
-        nursery.cancel_scope.cancel()
-    if failures:
-        raise failures[0]
 
 
 def _unexpected(event: Message | ChunkFrame) -> InternalError:

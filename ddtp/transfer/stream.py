@@ -13,6 +13,7 @@ from typing import Final, Protocol, final
 import trio
 
 from ddtp.errors import ProtocolViolation
+from ddtp.transfer.ports import BulkDesk, BulkDialer
 from ddtp.transfer.records import (
     PAYLOAD_BYTES,
     WINDOW_BYTES,
@@ -93,11 +94,15 @@ class FlowStream(trio.abc.HalfCloseableStream):
     Attributes:
         remote_peer_id: The peer's network identity, proven by the handshake below.
         remote_address: Where the peer is, for people and logs.
+        bulk_dialer: Opens bulk connections to the same place; set by the host on streams that it dialled.
+        bulk_desk: Awaits bulk connections of the peer; set by the host on streams that it serves.
     """
 
     def __init__(self, raw: RawStream, *, remote_peer_id: str, remote_address: str) -> None:
         self.remote_peer_id = remote_peer_id
         self.remote_address = remote_address
+        self.bulk_dialer: BulkDialer | None = None
+        self.bulk_desk: BulkDesk | None = None
         self._raw = raw
         self._scope = trio.CancelScope()
         self._changed = trio.lowlevel.ParkingLot()

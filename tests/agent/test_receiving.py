@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from ddtp.agent import reception
+from ddtp.agent.opening import TransferContent
 from ddtp.agent.tidying import IDLE_SECONDS, clean_up, give_up_idle
 from ddtp.config import ReceiverSettings
 from ddtp.errors import PeerAborted, PeerRefused
+from ddtp.protocol.chunks import SealedRun
 from ddtp.store import blobs as blobs_module
 from ddtp.store.records import TransferRow, TransferState
 from tests.attacks import quiet
@@ -93,7 +95,9 @@ async def test_damage_that_shows_when_the_key_comes_costs_one_attempt(
     town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Chunks that were signed for and rotted since are asked for again; the receipt for them stays the same."""
-    monkeypatch.setattr(blobs_module, "SYNC_BYTES", 64 << 10)  # so that an early chunk is not looked at again at once
+    # so that an early chunk is not looked at again at once
+    monkeypatch.setattr(blobs_module, "UNSYNCED_BYTES", 0)
+    monkeypatch.setattr(blobs_module, "RUN_CHUNKS", 1)
     row = await break_off(town, sends=4)
     (sealed,) = (town.receiver.config.vault / "incoming").glob("*.sealed")
     sealed.write_bytes(b"\xff" + sealed.read_bytes()[1:])
@@ -142,3 +146,29 @@ async def test_one_person_has_only_so_many_unfinished_transfers(town: Town, monk
         await person.send(await person.prepare(second.path, card=town.receiver.card))
     assert caught.value.reason_code == "overloaded"
     assert (await person.resume(row.transfer_id)).verified
+
+
+async def test_what_the_receiver_holds_is_not_sealed_again(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resumed transfer takes the leaves of held chunks from its memory; without it, or if it lies, it still ends."""
+    sealed: list[int] = []
+    real = TransferContent.sealed
+
+    def counting(content: TransferContent, first: int, count: int) -> SealedRun:
+        sealed.extend(range(first, first + count))
+        return real(content, first, count)
+
+    monkeypatch.setattr(TransferContent, "sealed", counting)
+    row = await break_off(town, sends=3)
+    person = town.held["person"].thing
+    (leaves,) = (person.context.config.vault / "outgoing").glob("*.leaves")
+    held = len(leaves.read_bytes()) // 32
+    assert held
+    assert sorted(sealed) == list(range(held))
+    sealed.clear()
+    leaves.write_bytes(bytes(32 * held))
+    with pytest.raises(PeerAborted) as caught:
+        await person.resume(row.transfer_id)
+    assert (caught.value.reason_code, sealed) == ("content-mismatch", [])
+    assert not leaves.exists()
+    assert (await person.resume(row.transfer_id)).verified
+    assert not leaves.exists()

@@ -11,7 +11,7 @@ from ddtp.identity.document import Card
 from ddtp.identity.keys import PrivateKey
 from ddtp.protocol.envelope import SUITE, Signed
 from ddtp.protocol.messages import Accept, Finish, Hello, KeyRelease, Offer, ReceiptMessage
-from ddtp.transfer.ports import Deadlines, Progress
+from ddtp.transfer.ports import Deadlines, Progress, Run
 from ddtp.transfer.sender import send_transfer
 
 
@@ -51,9 +51,9 @@ class Imposter:
         self.spoken = self.binding or fresh.envelope
         return replace(self.said, binding=self.spoken)
 
-    async def chunks(self, accept: Accept) -> AsyncGenerator[tuple[int, bytes | None], None]:
-        raise InternalError(f"expected no accept, found one of {accept.transfer_id.hex()}")
-        yield 0, None
+    async def runs(self, accept: Accept, *, most_chunks: int) -> AsyncGenerator[Run, None]:
+        raise InternalError(f"expected no accept, found one of {accept.transfer_id.hex()} for {most_chunks} at a time")
+        yield Run(0, 0, b"", b"")
 
     async def finish(self) -> Finish:
         raise InternalError("expected no accept")

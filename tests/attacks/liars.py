@@ -16,7 +16,7 @@ from ddtp.protocol.envelope import Signed
 from ddtp.protocol.messages import Accept, Decline, Finish, Hello, KeyOffer, KeyRelease, Offer, ReceiptMessage
 from ddtp.protocol.openings import Disclosure
 from ddtp.store.records import TransferRow
-from ddtp.transfer.ports import Deadlines
+from ddtp.transfer.ports import Deadlines, Run
 from ddtp.transfer.sender import send_transfer
 from ddtp.verify import Receipt
 from tests.attacks.imposter import ignore
@@ -57,9 +57,12 @@ class LyingReceiver:
         self._heard.offers.append(offer)
         return self._say("admit", await self._port.admit(offer, remote_peer_id))
 
-    async def store(self, index: int, sealed: bytes) -> int | None:
-        self._heard.chunks += 1
-        return self._say("store", await self._port.store(index, sealed))
+    async def store(self, run: Run) -> None:
+        self._heard.chunks += run.count
+        self._say("store", await self._port.store(run))
+
+    async def sync(self) -> int:
+        return self._say("sync", await self._port.sync())
 
     async def complete(self, finish: Finish) -> ReceiptMessage:
         return self._say("complete", await self._port.complete(finish))
@@ -104,8 +107,8 @@ class LyingHolder:
     async def offer(self, hello: Hello, remote_peer_id: str) -> Offer:
         return await self._port.offer(hello, remote_peer_id)
 
-    def chunks(self, accept: Accept) -> AsyncGenerator[tuple[int, bytes | None], None]:
-        return self._port.chunks(accept)
+    def runs(self, accept: Accept, *, most_chunks: int) -> AsyncGenerator[Run, None]:
+        return self._port.runs(accept, most_chunks=most_chunks)
 
     async def finish(self) -> Finish:
         return self._say("finish", await self._port.finish())

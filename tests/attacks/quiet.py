@@ -68,6 +68,8 @@ class LeavingStream:
 
     def __init__(self, stream: FlowStream, *, sends: int, leaving: Leaving) -> None:
         self.remote_peer_id = stream.remote_peer_id
+        self.bulk_dialer = stream.bulk_dialer
+        self.bulk_desk = stream.bulk_desk
         self._stream = stream
         self._left = sends
         self._leaving = leaving

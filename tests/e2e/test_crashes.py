@@ -13,8 +13,8 @@ import trio
 
 from ddtp.agent import Agent, Phase, Progress
 from ddtp.errors import AlreadyRunning, PeerAborted, PeerRefused, PeerVanished
-from ddtp.store.blobs import SYNC_BYTES
 from ddtp.store.records import TransferState
+from ddtp.transfer.receiver import SYNC_BYTES
 from tests.daemons import PATIENCE_SECONDS, ROOT, Daemon, Network, Relay, environment, free_port, open_relay
 from tests.e2e.stories import issue, large_file, open_person, received, remains
 from tests.town import names

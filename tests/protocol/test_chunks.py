@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ddtp.errors import AuthenticationFailed, DecodeError
 from ddtp.protocol import chunks, merkle
 from ddtp.protocol.chunks import ChunkCipher, SealContext, SealHeader, SealPurpose
+from tests.sessions import leaf_of
 from tests.vectors import Case, check, load
 
 SIZE = chunks.CHUNK_SIZE_LEAST
@@ -325,12 +326,11 @@ def test_layout() -> None:
     assert ChunkCipher(KEY, salt=SALT, context=CONTEXT).seal(5, b"chunk five") == expected
 
 
-def test_leaf() -> None:
+def test_leaves() -> None:
     """The leaf of a sealed chunk says its place."""
     sealed = _seal(b"data")[0]
-    expected = merkle.leaf_hash(merkle.LeafType.SEALED_CHUNK, sealed, index=7)
-    assert chunks.sealed_leaf(7, sealed) == expected
-    assert chunks.sealed_leaf(8, sealed) != expected
+    assert chunks.sealed_leaves(7, sealed, count=1, chunk_size=SIZE) == leaf_of(7, sealed)
+    assert chunks.sealed_leaves(8, sealed, count=1, chunk_size=SIZE) != leaf_of(7, sealed)
 
 
 def _context(case: Case) -> SealContext:
@@ -344,7 +344,7 @@ def _vector_seal(case: Case) -> dict[str, str]:
     size = context.chunk_size
     count = chunks.chunk_count(len(content), size)
     sealed = [cipher.seal(index, content[index * size : (index + 1) * size]) for index in range(count)]
-    leaves = [chunks.sealed_leaf(index, chunk) for index, chunk in enumerate(sealed)]
+    leaves = [leaf_of(index, chunk) for index, chunk in enumerate(sealed)]
     return {"commitment": cipher.commitment.hex(), "last": sealed[-1].hex(), "root": merkle.root(leaves).hex()}
 
 

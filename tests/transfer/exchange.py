@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import trio
 
 from ddtp.errors import DdtpError
+from ddtp.protocol.chunks import sealed_size
 from ddtp.protocol.messages import (
     Accept,
     ChunkFrame,
@@ -20,7 +21,7 @@ from ddtp.protocol.messages import (
 )
 from ddtp.protocol.session import Session
 from ddtp.protocol.states import Role
-from ddtp.transfer.ports import Deadlines, Progress
+from ddtp.transfer.ports import BulkDesk, BulkDialer, Deadlines, Progress, Run
 from tests.sessions import (
     CIPHER,
     HOLDER_HELLO,
@@ -28,6 +29,7 @@ from tests.sessions import (
     RECEIVER_HELLO,
     VERIFIED,
     encode,
+    leaf_of,
     make_accept,
     make_finish,
     make_offer,
@@ -86,6 +88,8 @@ class MemoryStream:
         self._inward = inward
         self._outward = outward
         self.remote_peer_id = remote_peer_id
+        self.bulk_dialer: BulkDialer | None = None
+        self.bulk_desk: BulkDesk | None = None
         self.closed = False
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
@@ -136,12 +140,14 @@ class HolderSide:
         assert (hello, remote_peer_id) == (RECEIVER_HELLO, "receiver")
         return self.offered
 
-    async def chunks(self, accept: Accept) -> AsyncGenerator[tuple[int, bytes | None], None]:
+    async def runs(self, accept: Accept, *, most_chunks: int) -> AsyncGenerator[Run, None]:
         held = {index for part in accept.have for index in range(part.start, part.stop)}
+        assert most_chunks >= 1
         for index, sealed in enumerate(sealed_chunks(self.offered)):
-            await self._enter("chunks")
+            await self._enter("runs")
             self.yielded += 1
-            yield index, None if index in held else sealed
+            if index not in held:
+                yield Run(index, 1, sealed, leaf_of(index, sealed))
 
     async def finish(self) -> Finish:
         await self._enter("finish")
@@ -160,7 +166,7 @@ class ReceiverSide:
     decision: Accept | Decline | ReceiptMessage = field(default_factory=make_accept)
     verdict: ReceiptMessage = VERIFIED
     stored: dict[int, bytes] = field(default_factory=dict)
-    durable_step: int = 1
+    held: int = 0
     store_seconds: float = 0
     fail_in: str = ""
     failure: DdtpError | None = None
@@ -186,11 +192,21 @@ class ReceiverSide:
         self.offer = offer
         return self.decision
 
-    async def store(self, index: int, sealed: bytes) -> int | None:
+    async def store(self, run: Run) -> None:
         await self._enter("store")
-        await trio.sleep(self.store_seconds)
-        self.stored[index] = sealed
-        return len(self.stored) if len(self.stored) % self.durable_step == 0 else None
+        await trio.sleep(self.store_seconds * run.count)
+        assert self.offer is not None, "chunks follow an offer"
+        size = sealed_size(0, self.offer.seal)
+        pieces = [bytes(run.sealed[start : start + size]) for start in range(0, len(run.sealed), size)]
+        assert len(pieces) == run.count
+        for index, sealed in enumerate(pieces, run.first):
+            start = 32 * (index - run.first)
+            assert run.leaves[start : start + 32] == leaf_of(index, sealed)
+            self.stored[index] = sealed
+
+    async def sync(self) -> int:
+        await self._enter("sync")
+        return len(self.stored) + self.held
 
     async def complete(self, finish: Finish) -> ReceiptMessage:
         await self._enter("complete")

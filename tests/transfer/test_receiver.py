@@ -17,10 +17,12 @@ from ddtp.errors import (
     PeerVanished,
     ProtocolViolation,
 )
+from ddtp.protocol.chunks import RUN_CHUNKS
 from ddtp.protocol.framing import HEADER
 from ddtp.protocol.messages import Abort, Ack, ChunkFrame, MessageType, Offer, ReceiptMessage
 from ddtp.protocol.states import Role, State
-from ddtp.transfer.receiver import ACK_BYTES, receive_transfer
+from ddtp.transfer.ports import Run
+from ddtp.transfer.receiver import SYNC_BYTES, SYNC_SECONDS, receive_transfer
 from ddtp.transfer.records import WINDOW_BYTES
 from ddtp.transfer.sender import BATCH_BYTES, send_transfer
 from ddtp.transfer.stream import FlowStream, open_flow_stream
@@ -131,9 +133,9 @@ async def test_a_declined_or_repeated_offer_ends_the_session(
 
 
 @pytest.mark.parametrize("chunk_size", [CHUNK_SIZE, 1 << 20])
-async def test_acks_come_once_per_mebibyte_at_most(chunk_size: int, autojump_clock: MockClock) -> None:
-    """What has become durable is acknowledged, in steps of a mebibyte of content or one chunk."""
-    offer = make_offer(4 * ACK_BYTES - 1, chunk_size=chunk_size)
+async def test_acks_come_now_and_then(chunk_size: int, autojump_clock: MockClock) -> None:
+    """What was stored is made durable and acknowledged, in steps of some mebibytes or of a second."""
+    offer = make_offer(4 * SYNC_BYTES - 1, chunk_size=chunk_size)
     heard = []
 
     async def listen(puppet: Puppet) -> None:
@@ -152,14 +154,18 @@ async def test_acks_come_once_per_mebibyte_at_most(chunk_size: int, autojump_clo
         await puppet.hear()
         await puppet.drain()
 
-    await against(act)
-    step = max(1, ACK_BYTES // chunk_size)
-    assert heard == [*(Ack(durable_chunks=step * number) for number in range(1, 5)), CIPHER]
+    port = ReceiverSide(store_seconds=SYNC_SECONDS * chunk_size / SYNC_BYTES / 2)
+    await against(act, port)
+    acks = [message.durable_chunks for message in heard if isinstance(message, Ack)]
+    assert heard == [*(Ack(durable_chunks=count) for count in acks), CIPHER]
+    assert acks == sorted(set(acks))
+    # half of a step per half a second: as many acks as steps, and one more at the end of the last second
+    assert 3 <= len(acks) <= 6
 
 
 async def test_acks_count_chunks_that_were_held_before(autojump_clock: MockClock) -> None:
     """A resumed transfer acknowledges only what is new."""
-    offer = make_offer(ACK_BYTES + 5)
+    offer = make_offer(SYNC_BYTES + 5)
     count = len(sealed_chunks(offer))
     heard = []
 
@@ -426,7 +432,7 @@ async def exchange(pair: FlowPair, holder: HolderSide, receiver: ReceiverSide) -
 async def test_content_arrives_over_a_flow_stream(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     """Over the real stream both sides finish without waiting for any deadline, and the stream is gone."""
     pair = flow_pair(make_raw_pair(), nursery)
-    holder, receiver = HolderSide(make_offer(100 * CHUNK_SIZE + 3)), ReceiverSide(durable_step=20)
+    holder, receiver = HolderSide(make_offer(100 * CHUNK_SIZE + 3)), ReceiverSide()
     assert await exchange(pair, holder, receiver) == [VERIFIED]
     assert [receiver.stored[index] for index in range(101)] == sealed_chunks(holder.offered)
     with trio.fail_after(10):
@@ -436,19 +442,19 @@ async def test_content_arrives_over_a_flow_stream(nursery: trio.Nursery, autojum
 
 
 async def test_a_slow_store_holds_back_a_flow_stream(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """What was produced and not yet stored never exceeds the window and the batches on the way."""
+    """What was produced and not yet stored never exceeds the window and the batches and runs on the way."""
     pair = flow_pair(make_raw_pair(), nursery)
     holder, receiver = HolderSide(make_offer(200 * CHUNK_SIZE)), ReceiverSide(store_seconds=1)
     ahead = []
     receiver_store = receiver.store
 
-    async def store(index: int, sealed: bytes) -> int | None:
+    async def store(run: Run) -> None:
         ahead.append(holder.yielded - len(receiver.stored))
-        return await receiver_store(index, sealed)
+        await receiver_store(run)
 
     receiver.store = store  # type: ignore[method-assign]
     assert await exchange(pair, holder, receiver) == [VERIFIED]
-    assert max(ahead) <= (WINDOW_BYTES + 2 * BATCH_BYTES) // CHUNK_SIZE + 1
+    assert max(ahead) <= (WINDOW_BYTES + 2 * BATCH_BYTES) // CHUNK_SIZE + 2 * RUN_CHUNKS + 2
 
 
 async def test_a_failing_store_is_told_over_a_flow_stream(nursery: trio.Nursery, autojump_clock: MockClock) -> None:

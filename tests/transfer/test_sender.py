@@ -17,10 +17,11 @@ from ddtp.errors import (
     ProtocolViolation,
     SourceChanged,
 )
+from ddtp.protocol.chunks import RUN_CHUNKS
 from ddtp.protocol.framing import HEADER
 from ddtp.protocol.messages import Abort, Accept, Ack, MessageType, Offer, ReceiptMessage
 from ddtp.protocol.states import Role, State
-from ddtp.transfer.ports import Deadlines, Phase, Progress
+from ddtp.transfer.ports import Deadlines, Phase, Progress, Run
 from ddtp.transfer.receiver import receive_transfer
 from ddtp.transfer.sender import BATCH_BYTES, send_transfer
 from tests.sessions import (
@@ -139,8 +140,7 @@ async def test_a_resumed_transfer_sends_the_missing_chunks_only(
     """Held chunks are not sent again, but the root still covers them."""
     holder = HolderSide(make_offer(5 * CHUNK_SIZE + 1))
     held = {index for start, stop in have for index in range(start, stop)}
-    receiver = ReceiverSide(decision=make_accept(*have))
-    receiver.durable_step = 100
+    receiver = ReceiverSide(decision=make_accept(*have), held=len(held))
     assert await deliver(holder, receiver) == VERIFIED
     assert receiver.stored.keys() == set(range(6)) - held
     assert receiver.finish == make_finish(holder.offered)
@@ -159,7 +159,7 @@ async def test_a_repeated_offer_is_answered_by_the_receipt(receipt: ReceiptMessa
 async def test_progress_counts_what_is_durable_and_ends_complete(autojump_clock: MockClock) -> None:
     """Phases come in order, bytes never fall, and the last status says that all is done."""
     holder = HolderSide(make_offer(64 * CHUNK_SIZE))
-    await deliver(holder, ReceiverSide())
+    await deliver(holder, ReceiverSide(store_seconds=0.1))
     phases = list(dict.fromkeys(status.phase for status in holder.progress))
     assert phases == [*Phase]
     done = [status.bytes_done for status in holder.progress]
@@ -169,19 +169,19 @@ async def test_progress_counts_what_is_durable_and_ends_complete(autojump_clock:
 
 
 async def test_a_slow_receiver_slows_the_sender(autojump_clock: MockClock) -> None:
-    """Chunks are produced as fast as the receiver stores them, never further ahead than two batches."""
+    """Chunks are produced as fast as the receiver stores them, never further ahead than two batches and two runs."""
     holder, receiver = HolderSide(make_offer(64 * CHUNK_SIZE)), ReceiverSide(store_seconds=1)
     ahead = []
     receiver_store = receiver.store
 
-    async def store(index: int, sealed: bytes) -> int | None:
+    async def store(run: Run) -> None:
         ahead.append(holder.yielded - len(receiver.stored))
-        return await receiver_store(index, sealed)
+        await receiver_store(run)
 
     receiver.store = store  # type: ignore[method-assign]
     await deliver(holder, receiver)
     assert trio.current_time() >= 65
-    assert max(ahead) <= 2 * BATCH_BYTES // CHUNK_SIZE + 1
+    assert max(ahead) <= 2 * BATCH_BYTES // CHUNK_SIZE + 2 * RUN_CHUNKS + 2
 
 
 async def test_a_receiver_that_is_slow_but_alive_is_waited_for(autojump_clock: MockClock) -> None:
@@ -249,7 +249,7 @@ async def test_an_abort_is_heard_while_our_own_disk_is_slow(autojump_clock: Mock
         await trio.sleep_forever()
 
     with pytest.raises(PeerAborted):
-        await against(act, HolderSide(block_in="chunks"))
+        await against(act, HolderSide(block_in="runs"))
     assert trio.current_time() < 1
 
 
@@ -343,7 +343,7 @@ async def test_a_malformed_message_ends_the_session(autojump_clock: MockClock) -
 # --- what our own side does ---
 
 
-@pytest.mark.parametrize("method", ["offer", "chunks", "finish", "release_key"])
+@pytest.mark.parametrize("method", ["offer", "runs", "finish", "release_key"])
 @pytest.mark.parametrize(
     ("failure", "reason"),
     [
@@ -376,7 +376,7 @@ async def test_a_failure_of_the_port_is_told_and_raised(
     assert told == [Abort(code=failure.code, reason=reason)]
 
 
-@pytest.mark.parametrize("method", ["offer", "chunks", "finish", "release_key"])
+@pytest.mark.parametrize("method", ["offer", "runs", "finish", "release_key"])
 async def test_a_cancelled_sender_says_so(method: str, autojump_clock: MockClock) -> None:
     """Ctrl-C reaches the receiver as an abort, wherever we are."""
     with pytest.raises(PeerAborted) as caught:

@@ -1,0 +1,374 @@
+"""Content on bulk connections, between hosts on real sockets: whole, in order, and unchanged, or refused."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+import trio
+
+from ddtp.errors import DdtpError, DiskFull, PeerAborted, PeerStalled, PeerVanished, ProtocolViolation, SourceChanged
+from ddtp.protocol.bulk import FRAME_HEADER, READY, Ticket
+from ddtp.protocol.messages import ReceiptMessage
+from ddtp.transfer import channel, multistream
+from ddtp.transfer.addresses import PeerAddress
+from ddtp.transfer.channel import Desk, channels_for
+from ddtp.transfer.host import Host, open_host
+from ddtp.transfer.libp2p import BULK, Handover, Identity, secure
+from ddtp.transfer.ports import BulkLink, Deadlines
+from ddtp.transfer.receiver import receive_transfer
+from ddtp.transfer.sender import BULK_LEAST_BYTES, send_transfer
+from ddtp.transfer.stream import FlowStream
+from tests.sessions import CHUNK_SIZE, VERIFIED, make_accept, make_offer, sealed_chunks
+from tests.transfer.exchange import HolderSide, ReceiverSide
+
+PROTOCOL = "/ddtp/transfer/1.0.0"
+OFFER = make_offer(BULK_LEAST_BYTES + 3 * CHUNK_SIZE + 7)
+CHUNKS = sealed_chunks(OFFER)
+DEADLINES = Deadlines()
+IMPATIENT = Deadlines(chunk_seconds=0.2)
+PATIENCE_SECONDS = 30
+
+
+@dataclass
+class Counted:
+    """Opens bulk connections as the stream's own dialer does, and keeps them."""
+
+    inner: object
+    links: list[BulkLink] = field(default_factory=list)
+    wrap: Callable[[BulkLink], BulkLink] = lambda link: link
+
+    async def connect(self, token: bytes) -> tuple[BulkLink, ...]:
+        self.links += [self.wrap(link) for link in await self.inner.connect(token)]  # type: ignore[attr-defined]
+        return tuple(self.links)
+
+
+@dataclass
+class Outcome:
+    """What both sides got, and how many bulk connections there were."""
+
+    answer: ReceiptMessage | DdtpError | None = None
+    received: DdtpError | None = None
+    links: int = 0
+
+
+async def exchange(
+    hosts: tuple[Host, Host],
+    holder: HolderSide,
+    receiver: ReceiverSide,
+    *,
+    deadlines: Deadlines = DEADLINES,
+    wrap: Callable[[BulkLink], BulkLink] = lambda link: link,
+    desk: bool = True,
+    addresses: Sequence[str] = (),
+) -> Outcome:
+    """Run one session between two hosts."""
+    server, client = hosts
+    outcome, over = Outcome(), trio.Event()
+
+    async def serve(stream: FlowStream) -> None:
+        if not desk:
+            stream.bulk_desk = Desk()
+        try:
+            await receive_transfer(renamed(stream, "holder"), receiver, deadlines=deadlines)
+        except DdtpError as err:
+            outcome.received = err
+        finally:
+            over.set()
+
+    server.serve(PROTOCOL, serve)
+    with trio.fail_after(PATIENCE_SECONDS):
+        stream = await client.dial(addresses or server.addresses, PROTOCOL, timeout_seconds=5)
+        counted = Counted(stream.bulk_dialer, wrap=wrap)
+        stream.bulk_dialer = counted
+        try:
+            outcome.answer = await send_transfer(
+                renamed(stream, "receiver"), holder, progress=holder.progress.append, deadlines=deadlines
+            )
+        except DdtpError as err:
+            outcome.answer = err
+        await over.wait()
+    outcome.links = len(counted.links)
+    return outcome
+
+
+class _Named:
+    """A stream under the name that the made-up ports expect; bulk connections are of the real peer."""
+
+    def __init__(self, stream: FlowStream, name: str) -> None:
+        self.remote_peer_id = name
+        self.bulk_dialer = stream.bulk_dialer
+        self.bulk_desk = stream.bulk_desk and _NamedDesk(stream.bulk_desk, stream.remote_peer_id)
+        self.receive_some = stream.receive_some
+        self.send_all = stream.send_all
+        self.aclose = stream.aclose
+
+
+class _NamedDesk:
+    def __init__(self, desk: object, real: str) -> None:
+        self.expect = lambda token, _name: desk.expect(token, real)  # type: ignore[attr-defined]
+
+
+def renamed(stream: FlowStream, name: str) -> _Named:
+    return _Named(stream, name)
+
+
+def check_whole(receiver: ReceiverSide) -> None:
+    assert [receiver.stored[index] for index in sorted(receiver.stored)] == CHUNKS
+
+
+# --- what succeeds ---
+
+
+async def test_large_content_goes_on_a_connection_of_its_own(hosts: tuple[Host, Host]) -> None:
+    """It arrives whole, and the session on the stream goes on as ever."""
+    receiver = ReceiverSide()
+    outcome = await exchange(hosts, HolderSide(OFFER), receiver)
+    assert (outcome.answer, outcome.received, outcome.links) == (VERIFIED, None, 1)
+    check_whole(receiver)
+
+
+async def test_small_content_stays_on_the_stream(hosts: tuple[Host, Host]) -> None:
+    """No second handshake for what has gone before it ends; what the receiver holds does not count."""
+    small = HolderSide(make_offer(BULK_LEAST_BYTES - 2 * CHUNK_SIZE))
+    assert (await exchange(hosts, small, ReceiverSide())).links == 0
+    receiver = ReceiverSide(decision=make_accept((0, 10)), held=10)
+    outcome = await exchange(hosts, HolderSide(OFFER), receiver)
+    assert (outcome.answer, outcome.links) == (VERIFIED, 0)
+
+
+async def test_a_long_path_gets_several_connections(hosts: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs take turns on them, and come out in order."""
+    monkeypatch.setattr(channel, "LONG_PATH_SECONDS", 0)
+    receiver = ReceiverSide()
+    outcome = await exchange(hosts, HolderSide(OFFER), receiver)
+    assert (outcome.answer, outcome.received) == (VERIFIED, None)
+    assert outcome.links == channel.LONG_PATH_CHANNELS
+    check_whole(receiver)
+
+
+@pytest.mark.parametrize("have", [[(0, 3)], [(1, 2), (4, 5)]])
+async def test_a_resumed_transfer_sends_the_missing_chunks_only(
+    hosts: tuple[Host, Host], have: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gaps are filled in order."""
+    monkeypatch.setattr("ddtp.transfer.sender.BULK_LEAST_BYTES", 1)
+    held = {index for start, stop in have for index in range(start, stop)}
+    receiver = ReceiverSide(decision=make_accept(*have), held=len(held))
+    outcome = await exchange(hosts, HolderSide(OFFER), receiver)
+    assert (outcome.answer, outcome.links) == (VERIFIED, 1)
+    assert receiver.stored == {index: chunk for index, chunk in enumerate(CHUNKS) if index not in held}
+
+
+async def test_the_stream_serves_where_the_receiver_expects_nothing(hosts: tuple[Host, Host]) -> None:
+    """A token that nobody knows is refused, and the content goes on the stream."""
+    receiver = ReceiverSide()
+    outcome = await exchange(hosts, HolderSide(OFFER), receiver, desk=False)
+    assert (outcome.answer, outcome.links) == (VERIFIED, 0)
+    check_whole(receiver)
+
+
+async def test_a_peer_that_offers_no_bulk_frames_is_told_apart(nursery: trio.Nursery) -> None:
+    """It answers that it does not speak them; there are no connections then, and no error."""
+    identity = Identity(os.urandom(32))
+
+    async def answer(socket: trio.SocketStream) -> None:
+        # a peer of version 0.1: Yamux and nothing else inside Noise
+        with pytest.MonkeyPatch.context() as patch:
+            real = multistream.offer
+            patch.setattr(multistream, "offer", lambda ids, over: real([each for each in ids if each != BULK], over))
+            with pytest.raises(trio.BrokenResourceError):
+                await secure(socket, identity, expected_peer_id=None)
+
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    nursery.start_soon(trio.serve_listeners, answer, [listener])
+    port = listener.socket.getsockname()[1]
+    async with open_host(network_key=os.urandom(32)) as client:
+        dialer = client.bulk_dialer(PeerAddress(f"/ip4/127.0.0.1/tcp/{port}/p2p/{identity.peer_id}"))
+        assert await dialer.connect(bytes(32)) == ()
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_short_path_is_worth_one_connection() -> None:
+    """The system tells the round trip of a connection; on loopback it is far below any bound."""
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener, await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1]) as socket:
+        assert channels_for(socket) == 1
+
+
+# --- what goes wrong ---
+
+
+async def test_a_changed_bit_is_noticed_at_once_and_not_stored(hosts: tuple[Host, Host]) -> None:
+    """Whoever sits between the two cannot make the receiver keep, and later forget, what the holder has not sent."""
+
+    class Changing:
+        def __init__(self, inner: BulkLink) -> None:
+            self.inner, self.sent, self.close = inner, 0, inner.close
+
+        async def send(self, header: bytes, sealed: bytes, tag: bytes) -> None:
+            self.sent += 1
+            changed = bytes([sealed[0] ^ 1]) + bytes(sealed[1:]) if self.sent == 3 else sealed
+            await self.inner.send(header, changed, tag)
+
+    receiver = ReceiverSide()
+    outcome = await exchange(hosts, HolderSide(OFFER), receiver, wrap=Changing)
+    assert isinstance(outcome.received, ProtocolViolation)
+    assert isinstance(outcome.answer, PeerAborted)
+    assert outcome.answer.reason_code == "protocol-violation"
+    assert 2 not in receiver.stored
+    assert all(receiver.stored[index] == CHUNKS[index] for index in receiver.stored)
+
+
+@pytest.mark.parametrize("header", [(0, 0), (0, 17), (1, 1), (1 << 63, 1), (60, 16)])
+async def test_frames_that_the_session_does_not_allow(hosts: tuple[Host, Host], header: tuple[int, int]) -> None:
+    """No chunks, too many, others than the next, and those beyond the last end the session before they are read."""
+
+    class Lying:
+        def __init__(self, inner: BulkLink) -> None:
+            self.inner, self.close = inner, inner.close
+
+        async def send(self, _header: bytes, sealed: bytes, tag: bytes) -> None:
+            await self.inner.send(FRAME_HEADER.pack(*header), sealed, tag)
+
+    receiver = ReceiverSide()
+    outcome = await exchange(hosts, HolderSide(OFFER), receiver, wrap=Lying)
+    assert isinstance(outcome.received, ProtocolViolation)
+    assert not receiver.stored
+
+
+async def test_a_holder_that_stalls_is_left(hosts: tuple[Host, Host]) -> None:
+    """Half a frame and then nothing: both sides give up in time."""
+
+    class Stalling:
+        def __init__(self, inner: BulkLink) -> None:
+            self.inner, self.close = inner, inner.close
+
+        async def send(self, header: bytes, sealed: bytes, _tag: bytes) -> None:
+            await self.inner.send(header, sealed[:100])
+            await trio.sleep_forever()
+
+    outcome = await exchange(hosts, HolderSide(OFFER), ReceiverSide(), wrap=Stalling, deadlines=IMPATIENT)
+    assert isinstance(outcome.received, PeerStalled)
+    assert isinstance(outcome.answer, PeerStalled | PeerAborted)
+
+
+async def test_a_connection_that_breaks_ends_the_session(hosts: tuple[Host, Host]) -> None:
+    """Neither side waits for a deadline; what was stored stays."""
+
+    class Breaking:
+        def __init__(self, inner: BulkLink) -> None:
+            self.inner, self.sent, self.close = inner, 0, inner.close
+
+        async def send(self, header: bytes, sealed: bytes, tag: bytes) -> None:
+            self.sent += 1
+            if self.sent == 5:
+                self.inner.close()
+            await self.inner.send(header, sealed, tag)
+
+    receiver = ReceiverSide()
+    outcome = await exchange(hosts, HolderSide(OFFER), receiver, wrap=Breaking)
+    assert isinstance(outcome.received, PeerVanished)
+    # the receiver may be quicker to say so than we are to believe it
+    assert isinstance(outcome.answer, PeerVanished | PeerAborted)
+    assert receiver.stored.keys() == set(range(4))
+
+
+async def test_a_full_disk_is_told(hosts: tuple[Host, Host]) -> None:
+    """The holder learns why, although it is in the middle of writing."""
+    receiver = ReceiverSide(fail_in="store", failure=DiskFull("no room"))
+    outcome = await exchange(hosts, HolderSide(OFFER), receiver)
+    assert isinstance(outcome.answer, PeerAborted)
+    assert outcome.answer.reason_code == "disk-full"
+    assert isinstance(outcome.received, DiskFull)
+
+
+async def test_a_holder_that_gives_up_says_why(hosts: tuple[Host, Host]) -> None:
+    """A source that cannot be read any more ends the session with its code."""
+    holder = HolderSide(OFFER, fail_in="runs", failure=SourceChanged("changed"))
+    outcome = await exchange(hosts, holder, ReceiverSide())
+    assert isinstance(outcome.answer, SourceChanged)
+    assert isinstance(outcome.received, PeerAborted)
+    assert outcome.received.reason_code == SourceChanged.code
+
+
+async def test_a_cancelled_sender_leaves_no_connection(hosts: tuple[Host, Host]) -> None:
+    """Ctrl-C reaches the receiver as an abort, and the bulk connection is closed."""
+    server, client = hosts
+    told: list[DdtpError] = []
+    over = trio.Event()
+
+    async def serve(stream: FlowStream) -> None:
+        try:
+            await receive_transfer(renamed(stream, "holder"), ReceiverSide(store_seconds=0.1), deadlines=DEADLINES)
+        except DdtpError as err:
+            told.append(err)
+            over.set()
+            raise
+
+    server.serve(PROTOCOL, serve)
+    holder = HolderSide(make_offer(8 * BULK_LEAST_BYTES))
+    stream = await client.dial(server.addresses, PROTOCOL, timeout_seconds=5)
+    counted = Counted(stream.bulk_dialer)
+    stream.bulk_dialer = counted
+    with trio.move_on_after(0.5):
+        await send_transfer(renamed(stream, "receiver"), holder, progress=holder.progress.append, deadlines=DEADLINES)
+    with trio.fail_after(5):
+        await over.wait()
+    assert isinstance(told[0], PeerAborted)
+    with pytest.raises((trio.BrokenResourceError, trio.ClosedResourceError)):
+        await counted.links[0].send(b"more")
+
+
+# --- strangers ---
+
+
+async def present(server: Host, network_key: bytes, ticket: bytes) -> bytes:
+    """Open a bulk connection by hand, show a ticket, and return the answer."""
+    address = PeerAddress(server.addresses[0])
+    async with await trio.open_tcp_stream(address.host, address.port) as socket:
+        connection = await secure(socket, Identity(network_key), expected_peer_id=address.peer_id, inner=BULK)
+        assert isinstance(connection, Handover)
+        await connection.write(ticket)
+        return await connection.read(len(READY))
+
+
+TOKEN = bytes(range(32))
+
+
+@pytest.mark.parametrize(
+    "ticket",
+    [
+        Ticket(bytes(32), 0, 1).encode(),
+        Ticket(TOKEN, 1, 1).encode(),
+        Ticket(TOKEN, 0, 0).encode(),
+        Ticket(TOKEN, 0, 9).encode(),
+    ],
+    ids=["token", "number", "none", "many"],
+)
+async def test_a_wrong_ticket_is_refused(hosts: tuple[Host, Host], ticket: bytes) -> None:
+    """The connection is closed without an answer, and the session that waits does not notice."""
+    server, client = hosts
+    with trio.fail_after(PATIENCE_SECONDS):
+        async with server.desk.expect(TOKEN, client.peer_id) as arrival:
+            with pytest.raises(trio.BrokenResourceError):
+                await present(server, os.urandom(32), ticket)
+            with trio.move_on_after(0.1) as waited:
+                await arrival.wait()
+            assert waited.cancelled_caught
+
+
+async def test_a_stolen_token_is_of_no_use(hosts: tuple[Host, Host]) -> None:
+    """Only the peer of the session may bring connections to it; its own still come."""
+    server, client = hosts
+    own_key = os.urandom(32)
+    own = Identity(own_key).peer_id
+    with trio.fail_after(PATIENCE_SECONDS):
+        async with server.desk.expect(TOKEN, own) as arrival:
+            with pytest.raises(trio.BrokenResourceError):
+                await present(server, os.urandom(32), Ticket(TOKEN, 0, 1).encode())
+            assert await present(server, own_key, Ticket(TOKEN, 0, 1).encode()) == READY
+            assert len(await arrival.wait()) == 1
+            with pytest.raises(trio.BrokenResourceError):
+                await present(server, own_key, Ticket(TOKEN, 0, 1).encode())
+    assert client.peer_id != own
