@@ -6,6 +6,7 @@ Without a compiler the wheel is pure and tagged as pure; a wheel with a native t
 
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools.build_meta import *  # noqa: F403 - the hooks of PEP 517
@@ -23,6 +24,10 @@ in the source distribution."""
 class BuildNative(build_ext):
     """Builds the extension, or takes it out of the distribution."""
 
+    first_lib = None
+    """Where this process built first. An editable installation builds for the tag, and then asks again, for a folder of
+    its own that it deletes: what lies here serves."""
+
     def finalize_options(self):
         """Name the files that the sources include, and those that build them."""
         super().finalize_options()
@@ -34,6 +39,8 @@ class BuildNative(build_ext):
         """Build, unless that was tried in vain; then nothing of an earlier build may stay."""
         if not self.extensions:
             return
+        asked_lib = self.build_lib
+        self.first_lib = self.build_lib = self.first_lib or self.build_lib
         built = [self.get_ext_fullpath(extension.name) for extension in self.extensions]
         try:
             super().run()
@@ -45,11 +52,22 @@ class BuildNative(build_ext):
                 Path(path).unlink(missing_ok=True)
             self.extensions.clear()
             self.distribution.ext_modules = []
+        finally:
+            self.build_lib = asked_lib
 
     def build_extension(self, extension):
-        """Tell the extension the version of the distribution."""
+        """Tell the extension the version of the distribution, and compile on all cores."""
         version = self.distribution.get_version()
         extension.define_macros = [("DDTP_NATIVE_VERSION", f'"{version}"')]
+        one_by_one = self.compiler.compile
+
+        def side_by_side(sources, **options):
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                objects = pool.map(lambda source: one_by_one([source], **options), sources)
+                return [path for made in objects for path in made]
+
+        # setuptools works on extensions side by side, not on the sources of one
+        self.compiler.compile = side_by_side
         super().build_extension(extension)
 
 

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from ddtp.crypto import sm2, sm3
+from ddtp.crypto.sm4 import SM4GCM
 from tests.bench import __main__ as command
+from tests.bench.crypto_libraries import CryptoMb, load
 from tests.bench.figures import Figure, Measured, Missing, Options, calls_per_second, encode_json, encode_row, race
 from tests.bench.rivals import Rivals
 from tests.bench.transfer import parse_size
@@ -96,3 +99,26 @@ def test_a_sample_ends_soon_after_its_budget(monkeypatch: pytest.MonkeyPatch, ea
 
     assert calls_per_second(operation, budget_seconds=0.01) == pytest.approx(1 / each_seconds)
     assert clock[0] <= 0.011 + 3 * each_seconds
+
+
+@pytest.mark.parametrize("name", ["libgcrypt", "crypto_mb"])
+def test_a_peer_does_the_same_as_we(name: str) -> None:
+    """A speed is compared only with that of the same work."""
+    key, nonce, chunks = bytes(16), bytes(12), [bytes([number]) * 100 for number in range(16)]
+    here, missing = load(key=key, nonce=nonce, chunks=chunks)
+    if name in missing:
+        pytest.skip(missing[name])
+    peer = here[name]
+    assert not peer.seal() | peer.digest()
+    assert peer.results() == (
+        [SM4GCM(key).seal(nonce, chunk) for chunk in chunks[: peer.lanes]],
+        [sm3.digest(chunk) for chunk in chunks[: peer.lanes]],
+    )
+    if isinstance(peer, CryptoMb):
+        private_key, message = bytes([1] * 32), bytes(32)
+        public_key = sm2.public_key(private_key)
+        lanes = peer.sm2(private_key, public_key, message)
+        assert not lanes.sign() | lanes.verify() | lanes.agree()
+        signature, shared = lanes.results()
+        sm2.verify(public_key, message, signature)
+        assert shared == sm2.agree(private_key, public_key)

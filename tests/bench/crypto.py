@@ -1,6 +1,8 @@
 """Speed of the primitives as the protocol calls them, of the backend in use and of the libraries (`_library`).
 
 The backend is chosen once per process, so each is measured in a process of its own: `python -m tests.bench.crypto`.
+Peers are what is installed: Debian's libgcrypt20, and the packages gmssl_pyx (GmSSL in C) and ipp-crypto with
+intel-cmplr-lib-rt (Intel's crypto_mb, which needs AVX-512 IFMA).
 """
 
 import hashlib
@@ -23,6 +25,8 @@ from ddtp.crypto.sm4 import SM4GCM
 from ddtp.protocol import merkle
 from ddtp.protocol.chunks import CONTENT_KEY_SIZE, RUN_CHUNKS, SALT_SIZE, ChunkCipher, SealContext, SealPurpose
 from ddtp.protocol.merkle import LeafType
+from tests.bench import crypto_libraries
+from tests.bench.crypto_libraries import SM2_LANES, CryptoMb, Library
 from tests.bench.figures import BUDGET_SECONDS, Figure, Measured, Missing, Options, calls_per_second, race, seconds
 from tests.bench.processes import bound_to_us
 
@@ -48,6 +52,8 @@ Sample = Callable[[], float]
 
 def measure(options: Options) -> Measured:
     """Measure every backend in its own process."""
+    for peer, reason in _missing_peers():
+        yield Missing(f"peer {peer}", reason)
     for suffix, forced in BACKENDS.items():
         environment = {name: value for name, value in os.environ.items() if not name.startswith("DDTP_CRYPTO")}
         done = subprocess.run(
@@ -67,18 +73,21 @@ def measure(options: Options) -> Measured:
 
 def figures(runs: int) -> Iterator[Figure]:
     """Measure this process's backend."""
-    yield from _ciphers(runs)
-    yield from _signatures(runs)
+    chunks = _chunks()
+    libraries, _ = crypto_libraries.load(key=KEY, nonce=NONCE, chunks=chunks)
+    yield from _ciphers(runs, chunks[0], libraries)
+    yield from _signatures(runs, libraries)
 
 
-def _ciphers(runs: int) -> Iterator[Figure]:
-    chunk, block, cipher = os.urandom(CHUNK_SIZE), os.urandom(16), SM4GCM(KEY)
+def _ciphers(runs: int, chunk: bytes, libraries: Mapping[str, Library]) -> Iterator[Figure]:
+    block, cipher = os.urandom(16), SM4GCM(KEY)
     yield race(
         "sm4_gcm_64KiB_GBps",
         "GB/s",
         lambda: _gigabytes(lambda: cipher.seal(NONCE, chunk)),
         runs=runs,
-        peers={"pyca": lambda: _gigabytes(lambda: _pyca_seal(chunk))},
+        peers={"pyca": lambda: _gigabytes(lambda: _pyca_seal(chunk))}
+        | {name: partial(_gigabytes, each.seal, chunks=each.lanes) for name, each in libraries.items()},
     )
     yield race(
         "sm4_gcm_16B_ns",
@@ -93,7 +102,8 @@ def _ciphers(runs: int) -> Iterator[Figure]:
         "GB/s",
         lambda: TREE_CHUNKS * CHUNK_SIZE / 1e9 / seconds(lambda: _tree(content)),
         runs=runs,
-        peers=_hash_peers(chunk),
+        peers=_hash_peers(chunk)
+        | {name: partial(_gigabytes, each.digest, chunks=each.lanes) for name, each in libraries.items()},
     )
     sealing = ChunkCipher(bytes(CONTENT_KEY_SIZE), salt=bytes(SALT_SIZE), context=_context())
     run = os.urandom(RUN_CHUNKS * CHUNK_SIZE)
@@ -103,12 +113,13 @@ def _ciphers(runs: int) -> Iterator[Figure]:
         "GB/s",
         lambda: _sealed_by_threads(sealing, run, count=1),
         runs=runs,
-        peers={"pyca": lambda: _gigabytes(lambda: _pyca_hash(_pyca_seal(chunk)))},
+        peers={"pyca": lambda: _gigabytes(lambda: _pyca_hash(_pyca_seal(chunk)))}
+        | {name: partial(_gigabytes, partial(_seal_hash, each), chunks=each.lanes) for name, each in libraries.items()},
     )
     yield race("seal_hash_2threads_GBps", "GB/s", lambda: _sealed_by_threads(sealing, run, count=2), runs=runs)
 
 
-def _signatures(runs: int) -> Iterator[Figure]:
+def _signatures(runs: int, libraries: Mapping[str, Library]) -> Iterator[Figure]:
     private_key, other = (sm2.generate_private_key(os.urandom) for _ in range(2))
     public_key, other_public = sm2.public_key(private_key), sm2.public_key(other)
     signer = sm2.Signer(private_key)
@@ -123,6 +134,7 @@ def _signatures(runs: int) -> Iterator[Figure]:
         "gmssl": _gmssl(private_key),
         "gmssl_pyx": _gmssl_pyx(private_key, public_key),
         "libcrypto": _openssl(private_key, other_public),
+        "crypto_mb": _crypto_mb(libraries.get("crypto_mb"), private_key, public_key),
     }
     for name, operation in operations.items():
         yield race(
@@ -137,12 +149,32 @@ def _signatures(runs: int) -> Iterator[Figure]:
         "1/s",
         lambda: BATCH * calls_per_second(lambda: sm2.verify_many(checks)),
         runs=runs,
-        peers={peer: samples["verify"] for peer, samples in others.items() if "verify" in samples},
+        peers={
+            peer: samples.get("verify_batch", samples["verify"])
+            for peer, samples in others.items()
+            if "verify" in samples
+        },
     )
 
 
-def _gigabytes(operation: Callable[[], object]) -> float:
-    return calls_per_second(operation) * CHUNK_SIZE / 1e9
+def _missing_peers() -> Iterator[tuple[str, str]]:
+    yield from crypto_libraries.load(key=KEY, nonce=NONCE, chunks=_chunks())[1].items()
+    yield from ((name, "the package is not installed") for name in ("gmssl", "gmssl_pyx") if find_spec(name) is None)
+    if _libcrypto.load() is None:
+        yield "libcrypto", "no OpenSSL 3 with SM2 was found"
+
+
+def _chunks() -> list[bytes]:
+    return [os.urandom(CHUNK_SIZE) for _ in range(CryptoMb.lanes)]
+
+
+def _gigabytes(operation: Callable[[], object], *, chunks: int = 1) -> float:
+    return calls_per_second(operation) * chunks * CHUNK_SIZE / 1e9
+
+
+def _seal_hash(library: Library) -> None:
+    library.seal()
+    library.digest_sealed()
 
 
 def _tree(content: bytes) -> bytes:
@@ -245,6 +277,20 @@ def _openssl(private_key: bytes, other_public: bytes) -> dict[str, Sample]:
         "sign": lambda: calls_per_second(lambda: signer.sign(MESSAGE)),
         "verify": lambda: calls_per_second(lambda: library.verify(public_key, MESSAGE, signature)),
         "ecdh": lambda: calls_per_second(lambda: library.agree(private_key, other_public)),
+    }
+
+
+def _crypto_mb(library: Library | None, private_key: bytes, public_key: bytes) -> dict[str, Sample]:
+    """Return what crypto_mb does; one signature takes it as long as eight."""
+    if not isinstance(library, CryptoMb):
+        return {}
+    lanes = library.sm2(private_key, public_key, MESSAGE)
+    lanes.sign()
+    return {
+        "sign": lambda: calls_per_second(lanes.sign),
+        "verify": lambda: calls_per_second(lanes.verify),
+        "verify_batch": lambda: SM2_LANES * calls_per_second(lanes.verify),
+        "ecdh": lambda: calls_per_second(lanes.agree),
     }
 
 
