@@ -166,7 +166,8 @@ class Yamux:
         # The receiving task never writes: two peers that wait for each other's reads would stop for ever.
         with suppress(trio.BrokenResourceError):
             while True:
-                await self.flush()
+                while self._answers:
+                    await self.flush()
                 await self._answers_due.park()
 
     async def _tell_violation(self) -> None:

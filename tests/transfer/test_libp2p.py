@@ -4,7 +4,7 @@ import logging
 import os
 import subprocess
 import sys
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from functools import partial
 
 import pytest
@@ -25,22 +25,11 @@ from ddtp.transfer import libp2p, multistream
 from ddtp.transfer.host import open_host
 from ddtp.transfer.libp2p import Identity, secure
 from ddtp.transfer.limits import HostLimits
+from tests.transfer.sockets import PROTOCOL, open_accepted, secure_pair, socket_pair
 
-PROTOCOL = "/ddtp/test/1"
 PLAINTEXT = "/plaintext/2.0.0"
 HUGE_LENGTH = b"\xff\xff\xff\xff\xff\xff\xff\xff\x7f"
 """A varint of 63 bits."""
-
-
-@asynccontextmanager
-async def socket_pair():
-    """Both ends of a TCP connection on loopback."""
-    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    async with listener:
-        left = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])
-        right = await listener.accept()
-    async with left, right:
-        yield left, right
 
 
 class Dribble:
@@ -60,40 +49,8 @@ class Dribble:
         return await self._inner.socket.recv_into(buffer, min(max_bytes, 16))
 
 
-async def secure_pair(left, right):
-    """Handshake over two sockets; the first is the one that dialled."""
-    identities = Identity(os.urandom(32)), Identity(os.urandom(32))
-    connections = {}
-
-    async def shake(side, socket, expected):
-        connections[side] = await secure(socket, identities[side], expected_peer_id=expected)
-
-    with trio.fail_after(10):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(shake, 0, left, identities[1].peer_id)
-            nursery.start_soon(shake, 1, right, None)
-    return connections[0], connections[1]
-
-
 def link_of(socket):
     return libp2p._Link(socket)
-
-
-async def open_accepted(dialled, accepted, nursery):
-    """A stream between two running connections, its protocol agreed."""
-    nursery.start_soon(dialled.run)
-    nursery.start_soon(accepted.run)
-    raws = {}
-
-    async def accept():
-        raws["right"] = await accepted.accept_stream()
-        assert await raws["right"].negotiate([PROTOCOL]) == PROTOCOL
-
-    with trio.fail_after(10):
-        async with trio.open_nursery() as inner:
-            inner.start_soon(accept)
-            raws["left"] = await dialled.open_stream(PROTOCOL)
-    return raws["left"], raws["right"]
 
 
 async def test_a_server_does_not_accept_plaintext(hosts):
@@ -112,7 +69,7 @@ async def test_a_client_does_not_fall_back_to_plaintext(hosts):
 
     async def plaintext_only(socket):
         async with socket:
-            with suppress(MultiselectError):
+            with suppress(MultiselectError, trio.BrokenResourceError):
                 responder = Multiselect({PLAINTEXT: None})
                 chosen.append(await responder.negotiate(MultiselectCommunicator(link_of(socket)), 5))
 
