@@ -11,6 +11,7 @@ from typing import Final, final
 
 from ddtp.errors import ProtocolViolation
 from ddtp.transfer.pieces import Piece
+from ddtp.transfer.records import WINDOW_BYTES
 
 HEADER = struct.Struct(">BBHII")
 """Version, type, flags, stream and one number."""
@@ -23,8 +24,11 @@ FIN: Final = 4
 RST: Final = 8
 ALL_FLAGS: Final = SYN | ACK | FIN | RST
 
-MAX_FRAME_BYTES: Final = 1024 * 1024
-"""Payload of one frame: the largest that rust-libp2p takes; go, js and Python send at most 64 KiB."""
+MAX_SENT_BYTES: Final = 1024 * 1024
+"""Payload of a frame that we send: the largest that rust-libp2p takes."""
+
+MAX_FRAME_BYTES: Final = WINDOW_BYTES
+"""Payload of a frame that we take: js-libp2p fills a whole window with one. Nothing here waits for all of it."""
 
 
 class FrameType(IntEnum):

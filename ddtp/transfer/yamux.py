@@ -12,7 +12,7 @@ import trio
 
 from ddtp.errors import ProtocolViolation
 from ddtp.transfer import multistream
-from ddtp.transfer.frames import ACK, FIN, HEADER, MAX_FRAME_BYTES, RST, SYN, Frame, FrameDecoder, FrameType
+from ddtp.transfer.frames import ACK, FIN, HEADER, MAX_SENT_BYTES, RST, SYN, Frame, FrameDecoder, FrameType
 from ddtp.transfer.pieces import Piece, Pieces
 from ddtp.transfer.records import WINDOW_BYTES
 
@@ -130,7 +130,7 @@ class Yamux:
     async def send_data(self, stream: "RawYamux", rest: memoryview) -> memoryview:
         """Send as much of `rest` as one frame and the window allow; return what is left."""
         async with self._writing:
-            piece = rest[: stream.spend_window(min(len(rest), MAX_FRAME_BYTES))]
+            piece = rest[: stream.spend_window(min(len(rest), MAX_SENT_BYTES))]
             if piece:
                 header = Frame(FrameType.DATA, stream.stream_id, number=len(piece)).encode()
                 await self._send(header, piece)

@@ -420,11 +420,7 @@ async def test_unread_bytes_are_bounded_on_the_whole_connection():
             await peer.write(frame(UPDATE, number, SYN))
             (await peer.muxer.accept_stream()).widen()
         with suppress(trio.BrokenResourceError):
-            await peer.write_all(
-                frame(DATA, number, 0, MAX_FRAME_BYTES) + bytes(MAX_FRAME_BYTES)
-                for number in numbers
-                for _ in range(WINDOW_BYTES // MAX_FRAME_BYTES)
-            )
+            await peer.write_all(frame(DATA, number, 0, WINDOW_BYTES) + bytes(WINDOW_BYTES) for number in numbers)
         await peer.ended.wait()
         assert isinstance(peer.outcome, ProtocolViolation)
         assert peer.muxer._unread_bytes <= MAX_UNREAD_BYTES
