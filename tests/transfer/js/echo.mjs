@@ -2,7 +2,13 @@
 // BYTES` sends so many bytes, compares what comes back, and prints "same".
 import { createHash, randomBytes } from 'node:crypto'
 
-// node 20, which Debian and CI have, lacks it; js-libp2p expects it
+// What js-libp2p expects and the node of Debian 12 (18) lacks.
+globalThis.CustomEvent ??= class extends Event {
+  constructor (type, options) {
+    super(type, options)
+    this.detail = options?.detail ?? null
+  }
+}
 Promise.withResolvers ??= function () {
   const deferred = {}
   deferred.promise = new Promise((resolve, reject) => Object.assign(deferred, { resolve, reject }))
