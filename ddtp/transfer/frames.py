@@ -24,8 +24,9 @@ FIN: Final = 4
 RST: Final = 8
 ALL_FLAGS: Final = SYN | ACK | FIN | RST
 
-MAX_SENT_BYTES: Final = 1024 * 1024
-"""Payload of a frame that we send: the largest that rust-libp2p takes."""
+MAX_SENT_BYTES: Final = 256 * 1024
+"""Payload of a frame that we send, a quarter of what rust-libp2p takes at most: other streams wait for the whole frame,
+and each connection keeps a buffer of that size."""
 
 MAX_FRAME_BYTES: Final = WINDOW_BYTES
 """Payload of a frame that we take: js-libp2p fills a whole window with one. Nothing here waits for all of it."""

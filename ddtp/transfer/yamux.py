@@ -348,7 +348,7 @@ class RawYamux:
         Raises:
             ProtocolViolation: The peer must not send it.
         """
-        if self._peer_has_ended:
+        if size_bytes and self._peer_has_ended:
             raise ProtocolViolation("expected no data after the end of a stream, found some")
         if size_bytes > self._granted_bytes:
             raise ProtocolViolation(f"expected at most {self._granted_bytes} bytes in the window, found {size_bytes}")

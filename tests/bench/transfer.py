@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.bench import stream
 from tests.bench.figures import Figure, Measured, Missing, Options
 from tests.bench.rivals import Rivals
 from tests.bench.town import BIG_FILE, Told, Town, make_file
@@ -46,7 +47,8 @@ class _Samples:
 
 
 def measure(options: Options) -> Measured:
-    """Measure small packages, then the loads that others move too."""
+    """Measure the stream alone, small packages, then the loads that others move too."""
+    yield stream.measure(runs=options.runs)
     with Town(options.work / "latency") as town:
         for name, size in LATENCY_PACKAGES.items():
             yield _latency(town, name, size, runs=options.runs)
