@@ -120,7 +120,8 @@ def committed_texts() -> Iterator[Path]:
         parts = path.relative_to(ROOT).parts
         # in a worktree .git is a file
         hidden = parts == (".git",) or any(part.startswith(".") and part != ".ci" for part in parts[:-1])
-        generated = parts[0] in GENERATED or any(part.endswith((".egg-info", "__pycache__")) for part in parts)
+        installed = (".egg-info", "__pycache__", "node_modules")
+        generated = parts[0] in GENERATED or any(part.endswith(installed) for part in parts)
         if path.is_file() and path.suffix in TEXT_SUFFIXES and not hidden and not generated:
             yield path
 

@@ -14,9 +14,10 @@ from ddtp.errors import AlreadyRunning, DdtpError, EnvironmentProblem, PeerUnrea
 from ddtp.protocol.bulk import READY, TICKET, Ticket, parse_ticket
 from ddtp.transfer.addresses import ListenAddress, PeerAddress, address_group, format_address
 from ddtp.transfer.channel import Desk, SocketLink, channels_for
-from ddtp.transfer.libp2p import BULK, Connection, Handover, Identity, RawYamux, check_library, remote_of, secure
+from ddtp.transfer.libp2p import BULK, Connection, Handover, Identity, check_library, remote_of, secure
 from ddtp.transfer.limits import HostLimits, Places, SharedPlaces
 from ddtp.transfer.stream import FlowStream, open_flow_stream
+from ddtp.transfer.yamux import RawYamux
 
 STAGGER_SECONDS: Final = 0.5
 """Head start of an address over the next one: a TCP and Noise handshake at a round trip of 100 ms."""
@@ -200,9 +201,16 @@ class Host:
             if not streams:
                 nursery.cancel_scope.deadline = trio.current_time() + idle_seconds
 
+        async def move() -> None:
+            try:
+                await connection.run()
+            except ProtocolViolation as err:
+                # Not raised: handlers go on with what their streams have received completely.
+                _log.info("connection with %s ended: %s", connection.peer_id, err.message)
+
         async with trio.open_nursery() as nursery:
             nursery.cancel_scope.deadline = trio.current_time() + idle_seconds
-            nursery.start_soon(connection.run)
+            nursery.start_soon(move)
             while (raw := await connection.accept_stream()) is not None:
                 if streams >= self._limits.streams_per_connection:
                     await raw.reset()

@@ -1,37 +1,36 @@
-"""spec/14 s.2: Noise, and inside it Yamux or bulk frames, on one TCP socket; the only module that imports libp2p.
+"""spec/14 s.2: the handshake of libp2p on one TCP socket; the only module that imports libp2p.
 
-Of libp2p 0.8.1 only the parts that carry bytes are used, never `new_host` and its `Swarm`: these accept plaintext
-peers, stop for ever after 250 inbound connections, die of one handler's exception and share a listening port
-silently; nor its multistream-select, which buffers whatever a stranger announces. What is left to contain is contained
-below, at the line that says so; each containment has its test in tests/transfer/test_libp2p.py. Nothing of libp2p is
+Of libp2p 0.8.1 only the Noise handshake and its kinds of keys are used. `new_host`, the session after the handshake,
+Yamux and multistream-select are replaced (decisions 0006 and 0029). What is left to contain, each at the line that says
+so and with its test in tests/transfer/test_libp2p.py, until a version that no longer does it is the tested one:
+a read that gives up after 100 partial ones (`_Link.read`), identities that are not Ed25519 (`secure`), errors of other
+libraries that escape (`_translated`), and ERROR lines about what strangers do (`check_library`). Nothing of libp2p is
 patched, and none of its errors leaves this module.
 """
 
 import logging
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Final, final
 
 import trio
-from libp2p.abc import IMuxedStream, IRawConnection, ISecureConn
+from libp2p.abc import IRawConnection, ISecureConn
 from libp2p.connection_types import ConnectionType
 from libp2p.crypto.ed25519 import create_new_key_pair as create_ed25519_key_pair
 from libp2p.crypto.x25519 import create_new_key_pair as create_x25519_key_pair
-from libp2p.exceptions import BaseLibp2pError
-from libp2p.io.exceptions import ConnectionClosedError, IOException, MessageTooLarge
 from libp2p.peer.id import ID
+from libp2p.security.noise.io import NoiseTransportReadWriter
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.security.noise.transport import Transport as NoiseTransport
-from libp2p.stream_muxer.exceptions import MuxedConnUnavailable, MuxedStreamEOF, MuxedStreamError
-from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
-from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
+from libp2p.security.secure_session import SecureSession
 from multiaddr import Multiaddr
 
 from ddtp.errors import EnvironmentProblem, ProtocolViolation, UsageError
 from ddtp.transfer import multistream
 from ddtp.transfer.addresses import format_address
-from ddtp.transfer.records import WINDOW_BYTES
+from ddtp.transfer.noise import NoiseSession
+from ddtp.transfer.yamux import RawYamux, Yamux
 
 BULK: Final = "/ddtp/bulk/1.0.0"
 """Instead of a muxer: what follows is a ticket, its answer, and then bulk frames."""
@@ -39,23 +38,10 @@ BULK: Final = "/ddtp/bulk/1.0.0"
 TESTED_VERSION: Final = "0.8.1"
 """The reasoning of this module is about this version; another one has to pass its tests first."""
 
-SOCKET_READ_BYTES: Final = 256 * 1024
-"""Per system call: about four Noise messages."""
-
-WINDOW_POLL_SECONDS: Final = 0.01
-"""Between looks at Yamux's send window, which signals nothing."""
-
-MAX_BUFFERED_BYTES: Final = 8 * WINDOW_BYTES
-"""Unread in Yamux per connection: eight full windows; Yamux itself does not enforce its windows."""
-
-MAX_FRAME_BYTES: Final = 1024 * 1024
-"""Yamux frame: go, js and Python send at most 64 KiB; upstream would accept 16 MiB."""
+YAMUX: Final = "/yamux/1.0.0"
 
 ED25519_PREFIX: Final = bytes.fromhex("002408011220")
 """Of a peer id: identity multihash of 36 bytes, a protobuf with key type Ed25519 and 32 bytes of key."""
-
-MAX_READ_BYTES: Final = 65_535
-"""What libp2p may ask of the socket at once: one Noise message. Whatever it believes of a peer's lengths ends here."""
 
 
 @final
@@ -88,40 +74,38 @@ class Connection:
         remote_host: The same without the port, as a number.
     """
 
-    def __init__(self, muxer: "_BoundedYamux", link: "_Link") -> None:
-        self.peer_id = str(muxer.peer_id)
-        self.remote_address = link.remote_address
-        self.remote_host = link.remote_host
+    def __init__(self, muxer: Yamux, *, peer_id: str, remote: tuple[str, int]) -> None:
+        self.peer_id = peer_id
+        self.remote_address = format_address(*remote)
+        self.remote_host = remote[0]
         self._muxer = muxer
-        self._link = link
 
     async def run(self) -> None:
-        """Move frames until the connection is over; nothing else works without it."""
-        await self._muxer.start()
+        """Move frames until the connection is over; nothing else works without it.
 
-    async def open_stream(self, protocol: str) -> "RawYamux":
+        Raises:
+            ProtocolViolation: The peer broke the protocol, and the connection was closed for that.
+        """
+        await self._muxer.run()
+
+    async def open_stream(self, protocol: str) -> RawYamux:
         """Open a stream that speaks `protocol`.
 
         Raises:
             ProtocolViolation: The peer does not speak it.
             trio.BrokenResourceError: The connection is over.
         """
-        with _translated():
-            await self._muxer.event_started.wait()
-            raw = RawYamux(await self._muxer.open_stream())
-            await multistream.select(protocol, raw)
-            return raw
+        raw = self._muxer.open_stream()
+        await multistream.select(protocol, raw)
+        return raw
 
-    async def accept_stream(self) -> "RawYamux | None":
+    async def accept_stream(self) -> RawYamux | None:
         """Wait for a stream that the peer opens, its protocol still unknown; None when the connection is over."""
-        try:
-            return RawYamux(await self._muxer.accept_stream())
-        except MuxedConnUnavailable:
-            return None
+        return await self._muxer.accept_stream()
 
     def close_now(self) -> None:
         """Close the socket; what was confirmed is already with the peer."""
-        self._link.close_now()
+        self._muxer.close_now()
 
 
 @final
@@ -132,86 +116,33 @@ class Handover:
         peer_id: The peer's proven identity.
     """
 
-    def __init__(self, session: ISecureConn, link: "_Link") -> None:
-        self.peer_id = str(session.get_remote_peer())
+    def __init__(self, session: NoiseSession, *, peer_id: str) -> None:
+        self.peer_id = peer_id
         self._session = session
-        self._link = link
 
     async def read(self, size: int) -> bytes:
         """Return one encrypted message of exactly `size` bytes.
 
         Raises:
-            ProtocolViolation: It has another size.
+            ProtocolViolation: It is shorter, or no message of this connection.
             trio.BrokenResourceError: The connection is over.
         """
-        with _translated():
-            message = await self._session.read(size)
+        message = await self._session.read(size)
         if len(message) != size:
             raise ProtocolViolation(f"expected a message of {size} bytes, found {len(message)}")
-        return message
+        return bytes(message)
 
     async def write(self, message: bytes) -> None:
         """Send one encrypted message. Raises `trio.BrokenResourceError` when the connection is over."""
-        with _translated():
-            await self._session.write(message)
+        await self._session.write(message)
 
     def take_socket(self) -> trio.SocketStream:
         """Return the socket, for bytes that are not encrypted again.
 
         Raises:
-            ProtocolViolation: The peer has sent more than it was asked for.
+            ProtocolViolation: The last message held more than was read of it.
         """
-        return self._link.take_socket()
-
-
-@final
-class RawYamux:
-    """A Yamux stream as `stream.RawStream`."""
-
-    def __init__(self, inner: IMuxedStream) -> None:
-        assert isinstance(inner, YamuxStream)
-        self.inner = inner
-
-    async def negotiate(self, protocols: Collection[str]) -> str:
-        """Let the peer choose one of `protocols` and return it.
-
-        Raises:
-            ProtocolViolation: The peer does not follow multistream-select.
-            trio.BrokenResourceError: The stream is over.
-        """
-        return await multistream.offer(protocols, self)
-
-    async def read(self, max_bytes: int) -> bytes:
-        """See `stream.RawStream`."""
-        try:
-            return await self.inner.read(max_bytes)
-        except MuxedStreamEOF:
-            return b""
-        except BaseLibp2pError as err:
-            raise trio.BrokenResourceError from err
-
-    async def write(self, data: bytes) -> None:
-        """See `stream.RawStream`."""
-        # Upstream resets the stream after 5 s without window, so the waiting happens here, without a limit:
-        # deadlines belong to the exchange above, which knows what it waits for.
-        while self.inner.send_window < len(data) and not self.inner.closed:  # noqa: ASYNC110 - see the constant
-            await trio.sleep(WINDOW_POLL_SECONDS)
-        try:
-            await self.inner.write(data)
-        except BaseLibp2pError as err:
-            raise trio.BrokenResourceError from err
-
-    async def close(self) -> None:
-        """See `stream.RawStream`."""
-        try:
-            await self.inner.close()
-        except BaseLibp2pError as err:
-            raise trio.BrokenResourceError from err
-
-    async def reset(self) -> None:
-        """See `stream.RawStream`."""
-        with suppress(BaseLibp2pError):
-            await self.inner.reset()
+        return self._session.give_up()
 
 
 def check_library() -> None:
@@ -245,99 +176,72 @@ async def secure(
         UsageError: `expected_peer_id` is not a peer id.
         trio.BrokenResourceError: The connection is over.
     """
-    link = _Link(socket, is_initiator=expected_peer_id is not None)
-    with _translated():
-        if expected_peer_id is None:
-            await multistream.offer([NOISE], link)
-            session = await identity.noise.secure_inbound(link)
-            inner = await multistream.offer([YAMUX, BULK], session)
-        else:
-            expected = _parse_peer_id(expected_peer_id)
-            await multistream.select(NOISE, link)
-            session = await identity.noise.secure_outbound(link, expected)  # refuses another identity
-            await multistream.select(inner, session)
-    peer_id = session.get_remote_peer()
+    link = _Link(socket)
+    if expected_peer_id is None:
+        await multistream.offer([NOISE], link)
+        with _translated():
+            shaken = await identity.noise.secure_inbound(link)
+        session = _go_on(socket, shaken)
+        inner = await multistream.offer([YAMUX, BULK], session)
+    else:
+        expected = _parse_peer_id(expected_peer_id)
+        await multistream.select(NOISE, link)
+        with _translated():
+            shaken = await identity.noise.secure_outbound(link, expected)  # refuses another identity
+        session = _go_on(socket, shaken)
+        await multistream.select(inner, session)
+    peer_id = shaken.get_remote_peer()
     if not _is_ed25519(peer_id):
         raise ProtocolViolation(f"expected a peer with an Ed25519 key, found {peer_id}")
     if inner == BULK:
-        return Handover(session, link)
-    return Connection(_BoundedYamux(session, peer_id, is_initiator=link.is_initiator), link)
+        return Handover(session, peer_id=str(peer_id))
+    muxer = Yamux(session, is_initiator=expected_peer_id is not None)
+    return Connection(muxer, peer_id=str(peer_id), remote=remote_of(socket))
+
+
+def _go_on(socket: trio.SocketStream, shaken: ISecureConn) -> NoiseSession:
+    """Continue with our own session under the keys on which the handshake agreed."""
+    assert isinstance(shaken, SecureSession)
+    assert isinstance(shaken.conn, NoiseTransportReadWriter)
+    state = shaken.conn.noise_state.noise_protocol
+    return NoiseSession(socket, sending_key=state.cipher_state_encrypt.k, receiving_key=state.cipher_state_decrypt.k)
 
 
 @final
 class _Link(IRawConnection):
-    """A TCP socket as libp2p wants it.
+    """A TCP socket as libp2p wants it for the handshake; it never reads ahead.
 
-    `read` returns all `n` bytes: upstream gives up after 100 partial reads, which slow links cause. A cancelled
-    `write` closes the socket: the peer would wait for ever for the rest of a torn Noise message.
+    `read` returns all `n` bytes: upstream gives up after 100 partial reads, which slow links cause. What upstream asks
+    for is bounded by the two bytes that announce a message.
     """
 
-    def __init__(self, socket: trio.SocketStream, *, is_initiator: bool) -> None:
-        self.is_initiator = is_initiator
+    def __init__(self, socket: trio.SocketStream) -> None:
         self._socket = socket
-        self._unread = bytearray()
-        self._remote = remote_of(socket)
-        self.remote_host = self._remote[0]
-        self.remote_address = format_address(*self._remote)
 
     async def read(self, n: int | None = None) -> bytes:
         wanted = 1 if n is None else n
-        if wanted > MAX_READ_BYTES:
-            raise MessageTooLarge(f"expected to read at most {MAX_READ_BYTES} bytes at once, found {wanted}")
-        try:
-            while len(self._unread) < wanted:
-                data = await self._socket.receive_some(SOCKET_READ_BYTES)
-                if not data:
-                    raise ConnectionClosedError("the peer closed the connection")
-                self._unread += data
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as err:
-            raise ConnectionClosedError("the connection broke") from err
-        with memoryview(self._unread) as view:
-            taken = bytes(view[:n])
-        del self._unread[: len(taken)]
+        taken = b""
+        while len(taken) < wanted:
+            data = await self._socket.receive_some(wanted - len(taken))
+            if not data:
+                raise trio.BrokenResourceError("the peer closed the connection")
+            taken += data
         return taken
 
     async def write(self, data: bytes) -> None:
-        whole = False
-        try:
-            await self._socket.send_all(data)
-            whole = True
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as err:
-            raise ConnectionClosedError("the connection broke") from err
-        finally:
-            if not whole:
-                self.close_now()
+        await self._socket.send_all(data)
 
     async def close(self) -> None:
-        self.close_now()
-
-    def close_now(self) -> None:
-        self._socket.socket.close()
-
-    def take_socket(self) -> trio.SocketStream:
-        if self._unread:
-            raise ProtocolViolation(f"expected nothing before the answer, found {len(self._unread)} bytes")
-        return self._socket
+        await self._socket.aclose()
 
     def get_remote_address(self) -> tuple[str, int] | None:
-        return self._remote
+        return remote_of(self._socket)
 
     def get_transport_addresses(self) -> list[Multiaddr]:
-        return [Multiaddr(self.remote_address)]
+        return [Multiaddr(format_address(*remote_of(self._socket)))]
 
     def get_connection_type(self) -> ConnectionType:
         return ConnectionType.DIRECT
-
-
-@final
-class _BoundedYamux(Yamux):
-    """Yamux that ends the connection of a peer that ignores the receive windows."""
-
-    async def _read_data_body(self, length: int) -> bytes:
-        unread = sum(len(buffer) for buffer in self.stream_buffers.values())
-        if length > MAX_FRAME_BYTES or unread + length > MAX_BUFFERED_BYTES:
-            raise trio.TooSlowError  # what upstream takes as the order to end the connection
-        return await super()._read_data_body(length)
 
 
 def remote_of(socket: trio.SocketStream) -> tuple[str, int]:
@@ -368,9 +272,10 @@ def _is_ed25519(peer_id: ID) -> bool:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (IOException, MuxedStreamError) as err:
-        raise trio.BrokenResourceError("the connection broke during the handshake") from err
-    except BaseLibp2pError as err:
+    except trio.BrokenResourceError:
+        raise
+    except Exception as err:
+        # Nobody lists what libp2p and the libraries below it raise for bad bytes, and nothing of ours runs in here.
         # Upstream messages quote what the peer sent: they are bounded and escaped.
         found = f"{type(err).__name__}: {str(err)[:200]!a}"
         raise ProtocolViolation(f"expected a handshake as in spec/14, found {found}") from err

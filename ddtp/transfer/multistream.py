@@ -10,6 +10,7 @@ from typing import Final, Protocol
 import trio
 
 from ddtp.errors import ProtocolViolation
+from ddtp.transfer.pieces import Piece
 
 MULTISTREAM: Final = "/multistream/1.0.0"
 NOT_AVAILABLE: Final = "na"
@@ -27,7 +28,7 @@ QUOTED_CHARACTERS: Final = 64
 class Channel(Protocol):
     """What a negotiation runs over."""
 
-    async def read(self, max_bytes: int, /) -> bytes:
+    async def read(self, max_bytes: int, /) -> Piece:
         """Return 1 to `max_bytes` bytes, or nothing at the end."""
         ...
 

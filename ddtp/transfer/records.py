@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import Final, final
 
 from ddtp.errors import ProtocolViolation
+from ddtp.transfer.pieces import Piece
 
 HEADER = struct.Struct(">BI")
 """Type and one number: the payload's length, the bytes granted, or zero."""
@@ -46,7 +47,7 @@ class Record:
 
     type: RecordType
     number: int
-    payload: bytes = b""
+    payload: Piece = b""
 
 
 def encode_record(record_type: RecordType, number: int = 0) -> bytes:
@@ -59,13 +60,14 @@ def encode_record(record_type: RecordType, number: int = 0) -> bytes:
     return HEADER.pack(record_type, number)
 
 
-def encode_data(payload: bytes | bytearray | memoryview) -> bytes:
-    """Encode a DATA record in one piece, so that it costs one write below.
-
-    Args:
-        payload: 1 to `PAYLOAD_BYTES` bytes.
-    """
-    return HEADER.pack(RecordType.DATA, len(payload)) + payload
+def encode_data(payload: Piece) -> bytes:
+    """Encode as few DATA records as hold `payload`, in one piece, so that they cost one write below."""
+    view = memoryview(payload)
+    parts: list[Piece] = []
+    for start in range(0, len(view), PAYLOAD_BYTES):
+        part = view[start : start + PAYLOAD_BYTES]
+        parts += (HEADER.pack(RecordType.DATA, len(part)), part)
+    return b"".join(parts)
 
 
 @final
@@ -82,22 +84,23 @@ class RecordDecoder:
         """Allow the peer `size_bytes` more; call it when the CREDIT record is queued."""
         self._allowance += size_bytes
 
-    def feed(self, data: bytes) -> Iterator[Record]:
+    def feed(self, data: Piece) -> Iterator[Record]:
         """Decode what `data` completes; payload is handed on without waiting for the rest of its record.
 
         Raises:
             ProtocolViolation: Unknown type, bad length, data beyond the window or after END.
         """
         offset = 0
-        while offset < len(data):
+        view = memoryview(data)
+        while offset < len(view):
             if self._payload_left:
-                payload = data[offset : offset + self._payload_left]
+                payload = view[offset : offset + self._payload_left]
                 self._payload_left -= len(payload)
                 offset += len(payload)
                 yield Record(RecordType.DATA, len(payload), payload)
                 continue
             missing = HEADER.size - len(self._header)
-            self._header += data[offset : offset + missing]
+            self._header += view[offset : offset + missing]
             offset += missing
             if len(self._header) == HEADER.size:
                 record = self._parse_header()

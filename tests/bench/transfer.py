@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.bench import channel
+from tests.bench import channel, stream
 from tests.bench.figures import Figure, Measured, Missing, Options
 from tests.bench.rivals import Rivals
 from tests.bench.town import BIG_FILE, Told, Town, make_file
@@ -47,8 +47,9 @@ class _Samples:
 
 
 def measure(options: Options) -> Measured:
-    """Measure a bulk connection by itself, small packages, then the loads that others move too."""
+    """Measure connections by themselves, small packages, then the loads that others move too."""
     yield from channel.measure(runs=options.runs)
+    yield stream.measure(runs=options.runs)
     with Town(options.work / "latency") as town:
         for name, size in LATENCY_PACKAGES.items():
             yield _latency(town, name, size, runs=options.runs)
