@@ -268,8 +268,8 @@ async def test_a_connection_that_breaks_ends_the_session(hosts: tuple[Host, Host
 
     receiver = ReceiverSide()
     outcome = await exchange(hosts, HolderSide(OFFER), receiver, wrap=Breaking)
-    assert isinstance(outcome.received, PeerVanished)
-    # the receiver may be quicker to say so than we are to believe it
+    # the other side may be quicker to say so than one is to believe it
+    assert isinstance(outcome.received, PeerVanished | PeerAborted)
     assert isinstance(outcome.answer, PeerVanished | PeerAborted)
     assert receiver.stored.keys() == set(range(4))
 
