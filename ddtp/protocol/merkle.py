@@ -6,6 +6,7 @@ block can be reused. This module hashes and proves; it does not know what a leaf
 """
 
 import functools
+import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from typing import final
@@ -20,7 +21,8 @@ Subtree = Callable[[int, int], bytes]
 NO_SALT = bytes(32)
 """Salt of leaves whose content is public anyway."""
 
-_HEADER_PADDING = bytes(14)
+_LEAF_HEAD = struct.Struct(">xB32sQQ14x")
+"""0x00, type, salt, index, length, zeros to 64 bytes (spec/02 s.2)."""
 _NODE_BLOCK = b"\x01" + bytes(63)
 
 
@@ -70,7 +72,7 @@ def leaf_head(leaf_type: LeafType, size: int, *, salt: bytes = NO_SALT, index: i
     """
     if len(salt) != len(NO_SALT):
         raise DecodeError(f"expected a salt of {len(NO_SALT)} bytes, found {len(salt)}")
-    return bytes((0, leaf_type)) + salt + index.to_bytes(8, "big") + size.to_bytes(8, "big") + _HEADER_PADDING
+    return _LEAF_HEAD.pack(leaf_type, salt, index, size)
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:

@@ -199,17 +199,25 @@ static void finish_lane(const sm3_kernel *kernel, lane_set *lanes, size_t lane, 
     }
 }
 
-/* Compresses as many blocks as every busy lane has. */
-static void step(const sm3_kernel *kernel, lane_set *lanes)
+/* The kernel for `count` lanes. */
+static const sm3_kernel *kernel_for(const sm3_kernel *kernel, size_t count)
 {
-    size_t common = SIZE_MAX;
+    return kernel->narrow != NULL && count <= kernel->narrow->lanes ? kernel->narrow : kernel;
+}
+
+/* Compresses as many blocks as every busy lane has. */
+static void step(const sm3_kernel *widest, lane_set *lanes)
+{
+    size_t common = SIZE_MAX, reach = 0;
     const uint8_t *any = NULL;
-    for (size_t lane = 0; lane < kernel->lanes; lane++) {
+    for (size_t lane = 0; lane < widest->lanes; lane++) {
         if (lanes->blocks[lane] > 0) {
+            reach = lane + 1;
             any = lanes->bytes[lane];
             common = lanes->blocks[lane] < common ? lanes->blocks[lane] : common;
         }
     }
+    const sm3_kernel *kernel = kernel_for(widest, reach);
     for (size_t lane = 0; lane < kernel->lanes; lane++) {
         if (lanes->blocks[lane] == 0) {
             lanes->bytes[lane] = any; /* an idle lane has to read something; its state is never looked at */
@@ -286,6 +294,7 @@ static void hash_parents(const sm3_kernel *kernel, const uint32_t start[8], size
     for (; count - done >= kernel->lanes; done += kernel->lanes) {
         kernel->parents(start, pairs + 2 * done, parents + done);
     }
+    kernel = kernel_for(kernel, count - done);
     if (count - done >= kernel->enough) {
         uint8_t padded[2 * SM3_LANES_MAX][SM3_DIGEST_SIZE] = {{0}};
         memcpy(padded, pairs + 2 * done, 2 * (count - done) * SM3_DIGEST_SIZE);

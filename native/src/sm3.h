@@ -48,7 +48,7 @@ void sm3_hmac(const uint8_t *key, size_t key_size, const uint8_t *message, size_
 void sm3_hkdf_expand(const uint8_t prk[SM3_DIGEST_SIZE], const uint8_t *info, size_t info_size, uint8_t *out, size_t size);
 
 /* One implementation. */
-typedef struct {
+typedef struct sm3_kernel {
     cpu_level level;
     size_t lanes; /* at most SM3_LANES_MAX */
     /* With fewer busy lanes than this, one message after the other by `stream` takes less time. */
@@ -60,13 +60,15 @@ typedef struct {
     /* Hashes `lanes` pairs into parents; `start` is the state after the prefix block. `parents` may be the same address as
      * `pairs`. */
     void (*parents)(const uint32_t start[8], const uint8_t (*pairs)[SM3_DIGEST_SIZE], uint8_t (*parents)[SM3_DIGEST_SIZE]);
+    /* One with fewer lanes that takes less time if they are enough; NULL if there is none. */
+    const struct sm3_kernel *narrow;
 } sm3_kernel;
 
 #define SM3_LANES_MAX 16
 
 extern const sm3_kernel sm3_portable;
 #if defined(__x86_64__)
-extern const sm3_kernel sm3_avx2, sm3_avx512; /* levels CPU_AESNI and CPU_GFNI512 */
+extern const sm3_kernel sm3_avx2, sm3_avx512vl, sm3_avx512; /* levels CPU_AESNI, CPU_GFNI512 and CPU_GFNI512 */
 void sm3_stream_bmi2(uint32_t state[8], const uint8_t *bytes, size_t blocks);
 #elif defined(__aarch64__)
 extern const sm3_kernel sm3_armce;

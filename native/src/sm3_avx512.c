@@ -153,6 +153,7 @@ const sm3_kernel sm3_avx512 = {
     .stream = sm3_stream_bmi2,
     .compress = compress,
     .parents = parents,
+    .narrow = &sm3_avx512vl,
 };
 
 #else
