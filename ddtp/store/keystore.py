@@ -103,42 +103,20 @@ def check_private(path: Path) -> None:
         )
 
 
-@contextmanager
-def locked(home: Path) -> Iterator[None]:
+def locked(home: Path) -> AbstractContextManager[None]:
     """Hold the home for one long-running process.
 
     Raises:
         AlreadyRunning: Another process holds it.
         StorageFailed: The disk refuses.
     """
-    path = make_directory(home) / LOCK_FILE
-    with storage_errors(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        with storage_errors(path):
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as err:
-                raise AlreadyRunning(
-                    f"expected {home} to be free, found another process using it",
-                    hint="ddtp serve already runs here, or its vault is being moved",
-                ) from err
-        yield
-    finally:
-        os.close(descriptor)
+    return hold(
+        make_directory(home) / LOCK_FILE,
+        message=f"expected {home} to be free, found another process using it",
+        hint="ddtp serve already runs here, or its vault is being moved",
+    )
 
 
 def is_locked(home: Path) -> bool:
     """Tell whether a long-running process holds the home; nobody is kept from taking it meanwhile."""
-    path = home / LOCK_FILE
-    if not path.exists():
-        return False
-    with storage_errors(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    return is_held(home / LOCK_FILE)

@@ -5,6 +5,7 @@ from typing import Final, final
 from ddtp.errors import InternalError
 from ddtp.protocol.messages import Accept, Ack, ChunkFrame, Finish, Hello, KeyRelease, Offer
 from ddtp.protocol.states import Role
+from ddtp.transfer.pacing import Pace
 from ddtp.transfer.ports import Deadlines, PeerStream, ReceiverPort
 from ddtp.transfer.pump import Pump, open_pump
 
@@ -12,13 +13,16 @@ ACK_BYTES: Final = 1 << 20
 """Content that must have become durable before another ack is sent: one small frame per megabyte costs nothing."""
 
 
-async def receive_transfer(stream: PeerStream, port: ReceiverPort, *, deadlines: Deadlines) -> None:
+async def receive_transfer(
+    stream: PeerStream, port: ReceiverPort, *, deadlines: Deadlines, pace: Pace | None = None
+) -> None:
     """Serve one session that a holder has opened; returns when it was concluded or declined.
 
     Args:
         stream: From the holder; closed on every way out.
         port: Decides, stores and signs.
         deadlines: How long the holder may be silent.
+        pace: Asked before a chunk is stored; while it waits nothing is read, which slows the holder. None never waits.
 
     Raises:
         PeerAborted: The holder gave up.
@@ -28,17 +32,18 @@ async def receive_transfer(stream: PeerStream, port: ReceiverPort, *, deadlines:
         DdtpError: Whatever the port raises; its code was told to the holder.
     """
     async with open_pump(stream, Role.RECEIVER) as pump:
-        await _Receiving(pump, port, deadlines=deadlines).run()
+        await _Receiving(pump, port, deadlines=deadlines, pace=pace or Pace()).run()
 
 
 @final
 class _Receiving:
     """One run of `receive_transfer`."""
 
-    def __init__(self, pump: Pump, port: ReceiverPort, *, deadlines: Deadlines) -> None:
+    def __init__(self, pump: Pump, port: ReceiverPort, *, deadlines: Deadlines, pace: Pace) -> None:
         self._pump = pump
         self._port = port
         self._deadlines = deadlines
+        self._pace = pace
         self._acked_chunks = 0
         self._ack_step_chunks = 1
 
@@ -73,6 +78,7 @@ class _Receiving:
                     raise InternalError(f"expected the session to refuse {type(other).__name__}, found it allowed")
 
     async def _store(self, chunk: ChunkFrame) -> None:
+        await self._pace.take(len(chunk.sealed))
         durable_chunks = await self._port.store(chunk.index, chunk.sealed)
         if durable_chunks is not None and durable_chunks - self._acked_chunks >= self._ack_step_chunks:
             await self._pump.send(Ack(durable_chunks=durable_chunks), seconds=self._deadlines.chunk_seconds)

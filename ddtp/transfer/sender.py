@@ -11,6 +11,7 @@ from ddtp.errors import DdtpError, InternalError, PeerRefused
 from ddtp.protocol.codec import Buffer
 from ddtp.protocol.messages import Accept, Ack, ChunkFrame, Decline, Hello, Message, Offer, ReceiptMessage
 from ddtp.protocol.states import Role
+from ddtp.transfer.pacing import Pace
 from ddtp.transfer.ports import Deadlines, PeerStream, Phase, Progress, SenderPort
 from ddtp.transfer.pump import Pump, open_pump
 
@@ -19,7 +20,12 @@ BATCH_BYTES: Final = 256 << 10
 
 
 async def send_transfer(
-    stream: PeerStream, port: SenderPort, *, progress: Callable[[Progress], None], deadlines: Deadlines
+    stream: PeerStream,
+    port: SenderPort,
+    *,
+    progress: Callable[[Progress], None],
+    deadlines: Deadlines,
+    pace: Pace | None = None,
 ) -> ReceiptMessage:
     """Offer a package to a receiver and send it.
 
@@ -28,6 +34,8 @@ async def send_transfer(
         port: Makes and checks what is sent and received.
         progress: Told of every step; must not block.
         deadlines: How long the receiver may be silent.
+        pace: Asked before chunks are written; None lets all pass. Whoever pauses it for longer than the receiver waits
+            has to end the exchange.
 
     Returns:
         The "verified" or "rejected" receipt, not yet checked.
@@ -41,7 +49,7 @@ async def send_transfer(
         DdtpError: Whatever the port raises; its code was told to the receiver.
     """
     async with open_pump(stream, Role.HOLDER) as pump:
-        return await _Sending(pump, port, progress=progress, deadlines=deadlines).run()
+        return await _Sending(pump, port, progress=progress, deadlines=deadlines, pace=pace or Pace()).run()
 
 
 @final
@@ -49,12 +57,19 @@ class _Sending:
     """One run of `send_transfer`."""
 
     def __init__(
-        self, pump: Pump, port: SenderPort, *, progress: Callable[[Progress], None], deadlines: Deadlines
+        self,
+        pump: Pump,
+        port: SenderPort,
+        *,
+        progress: Callable[[Progress], None],
+        deadlines: Deadlines,
+        pace: Pace,
     ) -> None:
         self._pump = pump
         self._port = port
         self._progress = progress
         self._deadlines = deadlines
+        self._pace = pace
         self._phase = Phase.CONNECTING
         self._chunk_size = 0
         self._total_bytes = 0
@@ -118,6 +133,7 @@ class _Sending:
             return [part for index, sealed in batch for part in self._pump.session.send_chunk(index, sealed)]
 
         if batch:
+            await self._pace.take(sum(len(sealed) for _index, sealed in batch))
             await self._pump.write(encode, seconds=self._deadlines.chunk_seconds)
 
     async def _read_answers(self) -> None:
