@@ -4,7 +4,7 @@ Who we are is said only to the institution on the card; the key is released only
 under a consent that is still in force.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -27,6 +27,7 @@ from ddtp.protocol.codec import Buffer
 from ddtp.protocol.envelope import SUITE, Signed
 from ddtp.protocol.messages import Accept, Finish, Hello, KeyOffer, KeyRelease, Offer, ReceiptMessage, Stage
 from ddtp.store.records import ReceiptRow, TransferRow
+from ddtp.transfer.ports import Phase, Progress
 from ddtp.verify.receipt import Receipt, check_receipt
 
 UNBOUND = b"\x00"
@@ -48,10 +49,25 @@ class Material:
 
 @final
 class HolderSide:
-    """The holder's side of one exchange (a `SenderPort`)."""
+    """The holder's side of one exchange (a `SenderPort`).
 
-    def __init__(self, context: Context, material: Material, *, cipher: ReceiptRow | None) -> None:
+    Args:
+        context: Surroundings.
+        material: What is sent to whom.
+        cipher: The receipt of an earlier attempt, if it brought one.
+        progress: Told while chunks are sealed again that the receiver holds.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        material: Material,
+        *,
+        cipher: ReceiptRow | None,
+        progress: Callable[[Progress], None] = lambda _progress: None,
+    ) -> None:
         self._context = context
+        self._progress = progress
         self._row = material.row
         self._opened = material.opened
         self._content = material.content
@@ -112,6 +128,9 @@ class HolderSide:
             count = min(RUN_CHUNKS, self._content.chunk_count - start)
             run = await trio.to_thread.run_sync(self._content.sealed, start, count)
             self._tree.extend(run.leaves)
+            if any(start + count - 1 in part for part in held):
+                size, total = self._content.header.chunk_size, self._content.header.content_bytes
+                self._progress(Progress(Phase.SEALING, min((start + count) * size, total), total))
             sealed, stride = memoryview(run.sealed), self._content.header.chunk_size + TAG_SIZE
             for number in range(count):
                 index = start + number

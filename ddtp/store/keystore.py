@@ -3,17 +3,17 @@
 It is made for this user only. The key file holds the sealed seed of every key; it is never overwritten.
 """
 
-import fcntl
 import os
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from ddtp.errors import AlreadyRunning, ConfigInvalid, IdentityMissing, StorageFailed
+from ddtp.errors import ConfigInvalid, IdentityMissing, StorageFailed
 from ddtp.identity import keyfile
 from ddtp.identity.keys import Seed
 from ddtp.store.durable import make_directory, read_file, storage_errors, write_file
+from ddtp.store.locks import hold, is_held
 
 KEY_FILE = "identity.key"
 LOCK_FILE = "lock"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ddtp.errors import AlreadyRunning
+from ddtp.errors import AlreadyRunning, NotFound
 from ddtp.store.durable import storage_errors
 
 
@@ -42,10 +42,11 @@ def is_held(path: Path) -> bool:
     Raises:
         StorageFailed: The disk refuses.
     """
-    if not path.exists():
+    try:
+        with storage_errors(path):
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except NotFound:
         return False
-    with storage_errors(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -459,7 +459,7 @@ def _transfer(row: tuple[object, ...]) -> TransferRow:
             Direction(direction),
             TransferState(state),
             *rest,  # type: ignore[arg-type]
-            paused=bool(paused),
+            paused=bool(paused),  # type: ignore[misc]
         )
     except ValueError as err:
         raise StoreDamaged(f"expected a known direction and state of a transfer, found {direction}, {state}") from err

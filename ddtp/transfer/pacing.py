@@ -14,8 +14,6 @@ STEP_SECONDS: Final = 0.1
 """A pause, its end and a new limit take effect within this time, from whichever thread they come."""
 CREDIT_SECONDS: Final = 0.25
 """What was not used of a limit is made up for, within a quarter of a second: timers and disks are late by less."""
-LEAST_BYTES_PER_SECOND: Final = 32 << 10
-"""No limit is lower: a piece of 1 MiB still comes in half the time that the peer waits for it (spec/08 s.6)."""
 
 
 @final
@@ -26,7 +24,8 @@ class Pace:
     thread.
 
     Args:
-        limit_bytes_per_second: Payload that may pass in a second, at least `LEAST_BYTES_PER_SECOND`; None for all.
+        limit_bytes_per_second: Payload that may pass in a second, at least `rates.LEAST_BYTES_PER_SECOND`; None
+            for all.
         clock: Returns seconds that never go back.
 
     Attributes:

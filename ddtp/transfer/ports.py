@@ -106,9 +106,12 @@ class SenderPort(Protocol):
 class Phase(Enum):
     """What a transfer is doing, for whoever waits."""
 
+    CONSENT = "consent"
     CONNECTING = "connecting"
     WAITING = "waiting"
+    SEALING = "sealing"
     SENDING = "sending"
+    PAUSED = "paused"
     RECEIPT = "receipt"
     KEY = "key"
     VERIFYING = "verifying"
@@ -121,7 +124,8 @@ class Progress:
 
     Attributes:
         phase: What it is doing.
-        bytes_done: Content bytes that survive a crash of the receiver.
+        bytes_done: Content bytes that survive a crash of the receiver; while sealing, those that were sealed again
+            because the receiver has them already.
         bytes_total: Content bytes in all; 0 while there is no offer yet.
     """
 
