@@ -90,17 +90,19 @@ class Attendance:
         self._pace = pace
         self._progress = progress
         self._paused = pace.paused
-        self._paused_at = 0.0
+        self._changed_at = trio.current_time()
         self._last = Progress(Phase.CONNECTING)
         self._noted_bytes = 0
         self._noted_at = -NOTE_SECONDS
         self._scope = trio.CancelScope()
+        self._passed = Pace(within=pace)
+        self._held_bytes = 0
 
-    async def attend(self, exchange: Callable[[Tell], Awaitable[Result]]) -> Result:
+    async def attend(self, exchange: Callable[[Tell, Pace], Awaitable[Result]]) -> Result:
         """Run an exchange, and run it again after each pause that it was broken off for.
 
         Args:
-            exchange: Runs it once; is given what to tell of its progress.
+            exchange: Runs it once; is given what to tell of its progress, and what to ask before payload is sent.
 
         Raises:
             DdtpError: As the exchange does.
@@ -115,14 +117,15 @@ class Attendance:
             with trio.CancelScope(deadline=trio.current_time() + LAST_NOTE_SECONDS, shield=True):
                 await self._note()
 
-    async def _run(self, exchange: Callable[[Tell], Awaitable[Result]]) -> list[Result]:
+    async def _run(self, exchange: Callable[[Tell, Pace], Awaitable[Result]]) -> list[Result]:
         """Run an exchange once; return its result, or nothing if it was broken off by a pause."""
         results, failures = list[Result](), list[DdtpError]()
+        self._passed = Pace(within=self._pace)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch)
             with trio.CancelScope() as self._scope:
                 try:
-                    results.append(await exchange(self._tell))
+                    results.append(await exchange(self._tell, self._passed))
                 except (PeerVanished, PeerStalled, PeerAborted) as err:
                     # the receiver may restart while we hold it up; if that lasts, it is met again after the pause
                     if not self._pace.paused or self._last.phase not in _BREAKABLE:
@@ -137,16 +140,18 @@ class Attendance:
     async def _watch(self) -> None:
         while True:
             await self._agree()
-            if not self._paused:
-                self._paused_at = trio.current_time()
-            elif trio.current_time() - self._paused_at >= HOLD_SECONDS and self._last.phase in _BREAKABLE:
+            held_seconds = trio.current_time() - self._changed_at
+            if self._paused and held_seconds >= HOLD_SECONDS and self._last.phase in _BREAKABLE:
                 self._scope.cancel()
+            if self._last.phase is Phase.SENDING:
+                self._show()  # what has left grows without a word of the receiver
             if trio.current_time() - self._noted_at >= NOTE_SECONDS:
                 await self._note()
             await trio.sleep(POLL_SECONDS)
 
     async def _rest(self) -> None:
         """Wait until the pause ends, from wherever."""
+        await self._agree()
         while self._paused:
             await trio.sleep(POLL_SECONDS)
             await self._agree()
@@ -162,7 +167,7 @@ class Attendance:
         except EnvironmentProblem as err:
             _logger.warning("cannot ask whether a transfer is paused", extra={"code": err.code})
         if self._pace.paused != self._paused:
-            self._paused = self._pace.paused
+            self._paused, self._changed_at = self._pace.paused, trio.current_time()
             self._show()
 
     async def _note(self) -> None:
@@ -177,9 +182,14 @@ class Attendance:
         self._noted_bytes = done_bytes
 
     def _tell(self, progress: Progress) -> None:
+        if progress.phase is Phase.SENDING and self._last.phase is not Phase.SENDING:
+            self._held_bytes = progress.bytes_done
         self._last = progress
         self._show()
 
     def _show(self) -> None:
         resting = self._paused and self._last.phase in _HELD_BACK
-        self._progress(replace(self._last, phase=Phase.PAUSED) if resting else self._last)
+        last, sent = self._last, 0
+        if last.phase not in _UNCOUNTED:
+            sent = max(last.bytes_done, min(self._held_bytes + self._passed.passed_bytes, last.bytes_total))
+        self._progress(replace(last, phase=Phase.PAUSED if resting else last.phase, bytes_sent=sent))

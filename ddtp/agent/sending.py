@@ -328,7 +328,7 @@ async def _run(
     transfer_id = material.row.transfer_id
     with sending_alone(context.config.home, transfer_id):
         attendance = Attendance(context.records, transfer_id, pace=pace, progress=progress)
-        return await attendance.attend(lambda tell: _exchange(context, material, progress=tell, pace=pace))
+        return await attendance.attend(lambda tell, passed: _exchange(context, material, progress=tell, pace=passed))
 
 
 async def _exchange(

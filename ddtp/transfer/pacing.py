@@ -20,21 +20,29 @@ CREDIT_SECONDS: Final = 0.25
 class Pace:
     """Lets payload pass, piece by piece, first come first served.
 
-    One pace may be shared by several transfers, which then share its limit. All but `take` may be called from any
-    thread.
+    One pace may be shared by several transfers, which then share its limit, or be `within` another one, which then
+    counts for all that are. All but `take` may be called from any thread.
 
     Args:
         limit_bytes_per_second: Payload that may pass in a second, at least `rates.LEAST_BYTES_PER_SECOND`; None
             for all.
+        within: A pace that is asked as well, first.
         clock: Returns seconds that never go back.
 
     Attributes:
+        passed_bytes: Payload that has passed so far.
         limit_bytes_per_second: As the argument; may be set while payload moves.
     """
 
     def __init__(
-        self, *, limit_bytes_per_second: int | None = None, clock: Callable[[], float] = trio.current_time
+        self,
+        *,
+        limit_bytes_per_second: int | None = None,
+        within: "Pace | None" = None,
+        clock: Callable[[], float] = trio.current_time,
     ) -> None:
+        self.passed_bytes = 0
+        self._within = within
         self.limit_bytes_per_second = limit_bytes_per_second
         self._clock = clock
         self._paused = False
@@ -63,12 +71,15 @@ class Pace:
         Args:
             size_bytes: Size of the piece that is moved next.
         """
+        if self._within is not None:
+            await self._within.take(size_bytes)
         async with self._turn:
             # an event could not be set from another thread, and a limit that changes moves the time anyway
             while (seconds := self._wait_seconds()) > 0:  # noqa: ASYNC110
                 await trio.sleep(min(seconds, STEP_SECONDS))
             if self.limit_bytes_per_second is not None:
                 self._owed_bytes += size_bytes
+            self.passed_bytes += size_bytes
 
     def _wait_seconds(self) -> float:
         """Return how long the next piece has to wait, as it looks now."""

@@ -35,7 +35,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
     with trio.fail_after(20):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110 - what is waited for is in a database
             await trio.sleep(0.02)
 
 
@@ -44,7 +44,7 @@ async def test_a_wish_of_another_process_reaches_the_pace_and_back(records: Reco
     pace, told = Pace(), list[Progress]()
     attendance = Attendance(records, ID, pace=pace, progress=told.append)
 
-    async def exchange(tell: Callable[[Progress], None]) -> str:
+    async def exchange(tell: Callable[[Progress], None], passed: Pace) -> str:
         tell(Progress(Phase.SENDING, 5, 10))
         await records.set_paused(ID, paused=True)
         await eventually(lambda: _is(pace.paused))
@@ -53,7 +53,8 @@ async def test_a_wish_of_another_process_reaches_the_pace_and_back(records: Reco
         return "done"
 
     assert await attendance.attend(exchange) == "done"
-    assert [each.phase for each in told] == [Phase.SENDING, Phase.PAUSED, Phase.SENDING]
+    assert list(dict.fromkeys(each.phase for each in told)) == [Phase.SENDING, Phase.PAUSED]
+    assert told[-1].phase is Phase.SENDING
     row = await records.find_transfer(ID)
     assert row is not None
     assert (row.done_bytes, row.paused) == (5, False)
@@ -63,11 +64,11 @@ async def test_a_long_pause_breaks_off_and_runs_again(records: Records, impatien
     """The exchange is cancelled within its hold, and started anew as soon as the pause ends; nothing is raised."""
     pace, runs = Pace(), 0
 
-    async def exchange(tell: Callable[[Progress], None]) -> str:
+    async def exchange(tell: Callable[[Progress], None], passed: Pace) -> str:
         nonlocal runs
         runs += 1
         tell(Progress(Phase.SENDING, 1, 10))
-        await pace.take(1)
+        await passed.take(1)
         if runs == 1:
             pace.pause()
             await trio.sleep_forever()
@@ -83,7 +84,7 @@ async def test_what_moves_no_payload_comes_to_its_end(records: Records, impatien
     """A pause during the last steps changes nothing: the receiver has all of it, and a receipt is worth having."""
     pace = Pace()
 
-    async def exchange(tell: Callable[[Progress], None]) -> str:
+    async def exchange(tell: Callable[[Progress], None], passed: Pace) -> str:
         tell(Progress(Phase.VERIFYING, 10, 10))
         pace.pause()
         await trio.sleep(1)
@@ -98,7 +99,7 @@ async def test_a_receiver_that_ends_meanwhile_is_no_error(records: Records, impa
     """Its connection is needed again only after the pause; a refusal is an answer at any time."""
     pace, runs = Pace(), 0
 
-    async def exchange(tell: Callable[[Progress], None]) -> str:
+    async def exchange(tell: Callable[[Progress], None], passed: Pace) -> str:
         nonlocal runs
         runs += 1
         tell(Progress(Phase.SENDING, 1, 10))
@@ -107,9 +108,9 @@ async def test_a_receiver_that_ends_meanwhile_is_no_error(records: Records, impa
         pace.pause()
         raise PeerVanished("gone")
 
-    with pytest.raises(PeerRefused):
-        async with trio.open_nursery(strict_exception_groups=False) as nursery:
-            nursery.start_soon(_resume_when_it_rests, records)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_resume_when_it_rests, records)
+        with pytest.raises(PeerRefused):
             await Attendance(records, ID, pace=pace, progress=lambda _progress: None).attend(exchange)
     assert runs == 2
 
@@ -142,7 +143,7 @@ async def test_a_real_transfer_rests_and_goes_on(
     pace = Pace(limit_bytes_per_second=4 << 20)
 
     async def pause() -> None:
-        await eventually(lambda: _is(any(each.phase is Phase.SENDING and each.bytes_done for each in told)))
+        await eventually(lambda: _is(any(each.phase is Phase.SENDING and each.bytes_sent for each in told)))
         await person.records.set_paused(prepared.transfer_id, paused=True)
         await eventually(lambda: _is(told[-1].phase is Phase.PAUSED))
         await trio.sleep(1)  # what was on its way has arrived, and a short hold has passed
@@ -159,7 +160,7 @@ async def test_a_real_transfer_rests_and_goes_on(
         sent = await person.send(prepared, progress=told.append, pace=pace)
     assert sent.verified
     phases = [each.phase for each in told]
-    assert (Phase.SEALING in phases[phases.index(Phase.PAUSED) :]) is (hold_seconds < 1)
+    assert phases.count(Phase.CONNECTING) == (4 if hold_seconds < 1 else 2)
     (row,) = await person.transfers()
     assert (row.state, row.paused) == (TransferState.VERIFIED, False)
 
