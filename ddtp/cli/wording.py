@@ -114,8 +114,8 @@ _WORDS: Final = MappingProxyType(
             issued_by_stranger="Issued by somebody whose card you do not have:",
             dry_run="This was a dry run: nothing was signed and nothing was sent.",
             delivered=(
-                "Delivered and verified: {name} signed at {at} that the data arrived complete and unchanged, is "
-                "genuine, and was sent with your consent.\n"
+                "Delivered and verified: {name} signed at {at}\n"
+                "that the data arrived complete and unchanged, is genuine, and was sent with your consent.\n"
                 "{size} in {elapsed}, transfer {transfer}; content {content}, receipt {receipt}.\n"
                 "The receipt is kept, and proves this later: ddtp show {transfer}"
             ),
