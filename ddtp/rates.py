@@ -15,7 +15,7 @@ _UNITS: Final[Mapping[str, int]] = {
     **{f"{prefix}iB": 1024**power for power, prefix in enumerate(("K", "M", "G"), start=1)},
     "KB": 1000,
 }
-_RATE: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?) ?([A-Za-z]*)(/s|ps)?", re.ASCII)
+_RATE: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?) ?([A-Za-z]*?)(?:/s|ps)?", re.ASCII)
 _BITS: Final = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1024, "mi": 1024**2, "gi": 1024**3}
 _BIT_UNIT: Final = re.compile(r"([kmg]i?)?b(?:it|its)?", re.ASCII)
 
@@ -24,14 +24,14 @@ def parse_rate(text: str) -> int:
     """Return bytes per second.
 
     Args:
-        text: A number and a unit of B, KB, MB, GB, KiB, MiB or GiB, with or without "/s" behind it.
+        text: A number and a unit of B, KB, MB, GB, KiB, MiB or GiB, with or without "/s" or "ps" behind it.
 
     Raises:
         UsageError: It is written otherwise, means bits, or is lower than `LEAST_BYTES_PER_SECOND`.
     """
     found = _RATE.fullmatch(text.strip())
     number, unit = (float(found[1]), found[2]) if found else (0.0, "")
-    if unit in _UNITS and found is not None and found[3] != "ps":
+    if unit in _UNITS:
         rate: int = round(number * _UNITS[unit])
         if rate < LEAST_BYTES_PER_SECOND:
             raise UsageError(
