@@ -158,7 +158,7 @@ class Console:
         elif self.options.json_output:
             yield _progress.json_lines()
         elif sys.stderr.isatty():
-            self.line = _progress.Line(told, columns=lambda: _terminal_columns(sys.stderr), keys=keys)
+            self.line = _progress.Line(told, columns=_line_columns, keys=keys)
             try:
                 with self.line.shown() as report:
                     yield report
@@ -286,6 +286,13 @@ def _terminal_columns(stream: TextIO) -> int:
     with contextlib.suppress(OSError):  # it is no terminal
         fallback = os.get_terminal_size(stream.fileno()).columns or fallback
     return shutil.get_terminal_size((fallback, 24)).columns
+
+
+def _line_columns() -> int:
+    """Return how wide a line may be that must not break: what the terminal has now, whatever COLUMNS says."""
+    with contextlib.suppress(OSError):  # it is no terminal
+        return os.get_terminal_size(sys.stderr.fileno()).columns or _terminal_columns(sys.stderr)
+    return _terminal_columns(sys.stderr)
 
 
 def _wrapped(text: str) -> str:
