@@ -34,7 +34,8 @@ TICK_SECONDS: Final = 0.5
 """Between two drawings while nothing is reported."""
 
 _MEASURED: Final = frozenset({"sending", "packing", "sealing", "paused"})
-_BAR_CELLS: Final = 20
+_BAR_CELLS: Final = 10
+"""With it, everything fits on a line of 80 cells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +220,7 @@ def parts(state: State, words: LineWords, *, keys: bool = False) -> dict[str, st
         "size": "" if percent is None else words.of.format(done=size(state.sent), total=size(state.total)),
         "rate": f"{size(state.estimate.rate)}/s" if moving and state.estimate.rate >= 1 else "",
         "left": "" if left is None or resting else words.left.format(time=clock_time(left)),
-        "elapsed": "" if moving and left is not None else clock_time(state.elapsed),
+        "elapsed": "" if moving else clock_time(state.elapsed),
         "hint": hint if keys and (resting or state.phase in {"connecting", "waiting", "sealing", "sending"}) else "",
     }
 
