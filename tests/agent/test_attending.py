@@ -16,7 +16,7 @@ from tests.town import Town
 
 ID = b"\x07" * 16
 ROW = TransferRow(ID, Direction.OUT, TransferState.OFFERED, "did:b", "B", bytes(16), "s/1", b"", b"key", 1, 1)
-BIG = {"big.bin": bytes(range(256)) * 4096 * 6}
+BIG = {"big.bin": bytes(range(256)) * 4096 * 12}
 
 
 @pytest.fixture
@@ -140,10 +140,10 @@ async def test_a_real_transfer_rests_and_goes_on(
     package = await town.issue(person, files=BIG)
     prepared = await person.prepare(package.path, card=town.receiver.card)
     told: list[Progress] = []
-    pace = Pace(limit_bytes_per_second=4 << 20)
+    pace = Pace(limit_bytes_per_second=6 << 20)
 
     async def pause() -> None:
-        await eventually(lambda: _is(any(each.phase is Phase.SENDING and each.bytes_sent for each in told)))
+        await eventually(lambda: _is(any(each.phase is Phase.SENDING and each.bytes_done for each in told)))
         await person.records.set_paused(prepared.transfer_id, paused=True)
         await eventually(lambda: _is(told[-1].phase is Phase.PAUSED))
         await trio.sleep(1)  # what was on its way has arrived, and a short hold has passed
@@ -161,6 +161,7 @@ async def test_a_real_transfer_rests_and_goes_on(
     assert sent.verified
     phases = [each.phase for each in told]
     assert phases.count(Phase.CONNECTING) == (4 if hold_seconds < 1 else 2)
+    assert (Phase.SEALING in phases) is (hold_seconds < 1)
     (row,) = await person.transfers()
     assert (row.state, row.paused) == (TransferState.VERIFIED, False)
 
