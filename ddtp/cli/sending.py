@@ -144,9 +144,9 @@ def resume(
     transfer: Annotated[str, typer.Argument(help="Id of the transfer, or its first digits.")],
     limit: Limit = None,
 ) -> None:
-    """Go on with a transfer that was broken off or paused.
+    """Go on with a transfer that was broken off.
 
-    If another process holds it paused, that one goes on.
+    Or that was paused: if another process holds it paused, that one goes on.
     """
     console = console_of(context)
     digits, rate = check_id(transfer), check_limit(limit)

@@ -27,7 +27,7 @@ Transfer = Annotated[str, typer.Argument(metavar="ID", help="Id of the transfer,
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(
-        help="List what was sent and received; pause it, and let it go on.",
+        help="List what was sent and received.",
         invoke_without_command=True,
         epilog=examples("ddtp transfers", "ddtp transfers show 3f9a0c12", "ddtp transfers pause 3f9a0c12"),
     )
@@ -84,7 +84,7 @@ def show_transfer(context: typer.Context, *, transfer: Transfer) -> None:
 
 
 def pause(context: typer.Context, *, transfer: Transfer) -> None:
-    """Let a transfer rest that is being sent here or in another terminal.
+    """Let a transfer rest.
 
     A long rest closes the connection; the process that sends it waits, and goes on by itself when it is resumed.
     """
