@@ -38,7 +38,7 @@ _BREAKABLE: Final = _HELD_BACK | {Phase.CONNECTING, Phase.WAITING}
 """Phases that a long pause breaks off; later ones move no payload and come to their end."""
 
 _UNCOUNTED: Final = frozenset({Phase.CONNECTING, Phase.WAITING, Phase.SEALING})
-"""Phases that do not know yet what the receiver has."""
+"""Phases that do not tell what the receiver has."""
 
 _logger = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class Attendance:
         self._noted_at = -NOTE_SECONDS
         self._scope = trio.CancelScope()
         self._passed = Pace(within=pace)
-        self._held_bytes = 0
+        self._accepted: Progress | None = None
 
     async def attend(self, exchange: Callable[[Tell, Pace], Awaitable[Result]]) -> Result:
         """Run an exchange, and run it again after each pause that it was broken off for.
@@ -107,7 +107,8 @@ class Attendance:
         Raises:
             DdtpError: As the exchange does.
         """
-        await self._records.set_paused(self._transfer_id, paused=self._paused)
+        if await self._records.is_paused(self._transfer_id) != self._paused:
+            await self._records.set_paused(self._transfer_id, paused=self._paused)
         try:
             while True:
                 for result in await self._run(exchange):
@@ -120,7 +121,7 @@ class Attendance:
     async def _run(self, exchange: Callable[[Tell, Pace], Awaitable[Result]]) -> list[Result]:
         """Run an exchange once; return its result, or nothing if it was broken off by a pause."""
         results, failures = list[Result](), list[DdtpError]()
-        self._passed = Pace(within=self._pace)
+        self._passed, self._accepted = Pace(within=self._pace), None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch)
             with trio.CancelScope() as self._scope:
@@ -143,7 +144,7 @@ class Attendance:
             held_seconds = trio.current_time() - self._changed_at
             if self._paused and held_seconds >= HOLD_SECONDS and self._last.phase in _BREAKABLE:
                 self._scope.cancel()
-            if self._last.phase is Phase.SENDING:
+            if self._last.phase in _HELD_BACK:
                 self._show()  # what has left grows without a word of the receiver
             if trio.current_time() - self._noted_at >= NOTE_SECONDS:
                 await self._note()
@@ -173,8 +174,8 @@ class Attendance:
     async def _note(self) -> None:
         self._noted_at = trio.current_time()
         done_bytes = self._last.bytes_done
-        if self._last.phase in _UNCOUNTED or done_bytes == self._noted_bytes:
-            return
+        if self._last.phase in _UNCOUNTED | {Phase.DONE} or done_bytes == self._noted_bytes:
+            return  # how a transfer has ended says the rest
         try:
             await self._records.note_done(self._transfer_id, done_bytes)
         except EnvironmentProblem as err:
@@ -182,14 +183,17 @@ class Attendance:
         self._noted_bytes = done_bytes
 
     def _tell(self, progress: Progress) -> None:
-        if progress.phase is Phase.SENDING and self._last.phase is not Phase.SENDING:
-            self._held_bytes = progress.bytes_done
+        if progress.phase is Phase.SENDING and self._accepted is None:
+            self._accepted = progress  # its bytes are those that the receiver held before
         self._last = progress
         self._show()
 
     def _show(self) -> None:
-        resting = self._paused and self._last.phase in _HELD_BACK
-        last, sent = self._last, 0
-        if last.phase not in _UNCOUNTED:
-            sent = max(last.bytes_done, min(self._held_bytes + self._passed.passed_bytes, last.bytes_total))
+        last, accepted, passed_bytes = self._last, self._accepted, self._passed.passed_bytes
+        if last.phase is Phase.SEALING and passed_bytes and accepted is not None:
+            last = accepted  # what the receiver holds is done with, and its next word has not come yet
+        resting = self._paused and last.phase in _HELD_BACK
+        sent = 0
+        if last.phase not in _UNCOUNTED and accepted is not None:
+            sent = max(last.bytes_done, min(accepted.bytes_done + passed_bytes, last.bytes_total))
         self._progress(replace(last, phase=Phase.PAUSED if resting else last.phase, bytes_sent=sent))

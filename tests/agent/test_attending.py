@@ -162,6 +162,11 @@ async def test_a_real_transfer_rests_and_goes_on(
     phases = [each.phase for each in told]
     assert phases.count(Phase.CONNECTING) == (4 if hold_seconds < 1 else 2)
     assert (Phase.SEALING in phases) is (hold_seconds < 1)
+    if hold_seconds < 1:
+        again = told[phases.index(Phase.SEALING) :]
+        sending = [each for each in again if each.phase is Phase.SENDING]
+        assert all(each.bytes_done <= each.bytes_sent for each in sending)
+        assert any(each.bytes_done < each.bytes_sent < each.bytes_total for each in sending)
     (row,) = await person.transfers()
     assert (row.state, row.paused) == (TransferState.VERIFIED, False)
 
