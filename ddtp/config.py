@@ -17,10 +17,11 @@ import base58
 import platformdirs
 
 from ddtp.chain.admission import AdmissionPolicy
-from ddtp.errors import ConfigInvalid, DecodeError
+from ddtp.errors import ConfigInvalid, DecodeError, UsageError
 from ddtp.identity.did import public_key_of
 from ddtp.identity.document import Role
 from ddtp.identity.language import Language
+from ddtp.rates import parse_rate
 
 CONFIG_FILE = "config.toml"
 LEDGER_FILE = "ledger.db"
@@ -69,6 +70,7 @@ class ReceiverSettings:
         verifier: Card of the verifier that judges evidence; None judges in this process.
         max_package_bytes: Largest content that is accepted.
         max_incoming_bytes: Most sealed bytes of unfinished transfers on the disk.
+        limit: Payload that all transfers together may bring in a second; None for what the network gives.
     """
 
     policy: Path
@@ -77,6 +79,7 @@ class ReceiverSettings:
     verifier: Path | None = None
     max_package_bytes: int = DEFAULT_MAX_PACKAGE_BYTES
     max_incoming_bytes: int = DEFAULT_MAX_INCOMING_BYTES
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,8 @@ class Config:
         receiver: Settings of the receiving role.
         verifier_policy: Trust policy of the verifying role.
         packages: Directory of packages that the issuing role hands out to their holders.
+        send_limit: Payload that one sending may move in a second; None for what the network takes.
+        notify: A program and its arguments, run when a transfer ends; empty for none.
     """
 
     home: Path
@@ -122,6 +127,8 @@ class Config:
     receiver: ReceiverSettings | None = None
     verifier_policy: Path | None = None
     packages: Path | None = None
+    send_limit: int | None = None
+    notify: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -177,6 +184,14 @@ class _Reader:
         if type(value) is not int or value < 0:
             raise self._wrong(key, "a whole number of at least 0", value)
         return value
+
+    def rate(self, key: str) -> int | None:
+        """Return bytes per second, or None."""
+        value = self.text(key)
+        try:
+            return None if value is None else parse_rate(value)
+        except UsageError as err:
+            raise ConfigInvalid(f"{err.message}, for {self._called(key)} in {self.file}", hint=err.hint) from err
 
     def flag(self, key: str) -> bool:
         """Return true or false, which is the default."""
@@ -282,6 +297,11 @@ def read_toml(path: Path) -> Table:
         raise ConfigInvalid(f"cannot read settings from {path}: {err}") from err
 
 
+def child_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the environment for a program of somebody else: without our own variables, which name keys and homes."""
+    return {name: value for name, value in environment.items() if not name.startswith("DDTP_")}
+
+
 def _config(reader: _Reader, home: Path | None, chosen: Path, environment: Mapping[str, str]) -> Config:
     in_file = reader.path("home")  # also where others win: what is not read counts as misspelt
     # absolute, because records name files by absolute paths; not resolve(), which would fix today's target of a link
@@ -290,6 +310,7 @@ def _config(reader: _Reader, home: Path | None, chosen: Path, environment: Mappi
     passphrase = environment.get("DDTP_PASSPHRASE_FILE")
     in_file_language, in_file_passphrase = reader.text("language"), reader.path("passphrase_file")
     network, serve, ledger = (reader.empty_section(name) for name in ("network", "serve", "ledger"))
+    notify = reader.empty_section("notify")
     vault = reader.path("vault")
     config = Config(
         home=place,
@@ -310,8 +331,10 @@ def _config(reader: _Reader, home: Path | None, chosen: Path, environment: Mappi
         receiver=_receiver(reader.section("receiver"), place),
         verifier_policy=_single_path(reader.section("verifier"), "policy"),
         packages=_single_path(reader.section("issuer"), "packages"),
+        send_limit=network.rate("send_limit"),
+        notify=notify.texts("command"),
     )
-    for part in (network, serve, ledger, reader):
+    for part in (network, serve, ledger, notify, reader):
         part.end()
     return config
 
@@ -378,6 +401,7 @@ def _receiver(section: _Reader | None, home: Path) -> ReceiverSettings | None:
         verifier=section.path("verifier"),
         max_package_bytes=section.number("max_package_bytes", default=DEFAULT_MAX_PACKAGE_BYTES),
         max_incoming_bytes=section.number("max_incoming_bytes", default=DEFAULT_MAX_INCOMING_BYTES),
+        limit=section.rate("limit"),
     )
     section.end()
     return settings

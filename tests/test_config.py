@@ -33,6 +33,7 @@ passphrase_file = "secret"
 [network]
 listen = ["/ip4/0.0.0.0/tcp/4001", "/ip6/::/tcp/4001"]
 announce = ["/dns4/bank.example/tcp/4001"]
+send_limit = "2MB/s"
 
 [institution]
 name = "Bank B"
@@ -57,12 +58,16 @@ inbox = "/srv/inbox"
 verifier = "verifier.ddtp-card"
 max_package_bytes = 1000
 max_incoming_bytes = 2000
+limit = "10 MiB/s"
 
 [verifier]
 policy = "other.toml"
 
 [issuer]
 packages = "packages"
+
+[notify]
+command = ["notify", "a transfer"]
 """
 
 
@@ -104,9 +109,12 @@ def test_every_setting_is_read(file: Path) -> None:
             verifier=here / "verifier.ddtp-card",
             max_package_bytes=1000,
             max_incoming_bytes=2000,
+            limit=10 << 20,
         ),
         verifier_policy=here / "other.toml",
         packages=here / "packages",
+        send_limit=2_000_000,
+        notify=("notify", "a transfer"),
     )
     defaults = Config(home=here, vault=here)
     unread = [field.name for field in fields(Config) if getattr(config, field.name) == getattr(defaults, field.name)]
@@ -240,6 +248,10 @@ def test_near_names_are_offered(file: Path) -> None:
         "[network]\nlisten = '/ip4/0.0.0.0/tcp/1'",
         "[network]\nlisten = [1]",
         "[network]\nannounce = {}",
+        "[network]\nsend_limit = 2000000",
+        "[network]\nsend_limit = '2Mbit/s'",
+        "[notify]\ncommand = 'notify-send done'",
+        "[notify]\nshell = true",
         "serve = []",
         "[serve]\nroles = 'ledger'",
         "[serve]\nroles = ['king']",
@@ -257,6 +269,7 @@ def test_near_names_are_offered(file: Path) -> None:
         "[receiver]\npolicy = 'p'\nrequests = 'r'\nmax_package_bytes = -1",
         "[receiver]\npolicy = 'p'\nrequests = 'r'\nmax_incoming_bytes = 'much'",
         "[receiver]\npolicy = 'p'\nrequests = 'r'\nverifier = 1",
+        "[receiver]\npolicy = 'p'\nrequests = 'r'\nlimit = '1B/s'",
         "[verifier]",
         "[issuer]\npackages = 1",
     ],

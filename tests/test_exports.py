@@ -15,6 +15,7 @@ AGENT = [
     "Draft",
     "ExportedTransfer",
     "IssuedPackage",
+    "Pace",
     "PackageRow",
     "Phase",
     "PreparedTransfer",

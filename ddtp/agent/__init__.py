@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ddtp.agent.issuing import Draft, IssuedPackage
     from ddtp.agent.sending import PreparedTransfer, SentTransfer
     from ddtp.store.records import Direction, PackageRow, TransferRow, TransferState
+    from ddtp.transfer.pacing import Pace
     from ddtp.transfer.ports import Phase, Progress
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Draft",
     "ExportedTransfer",
     "IssuedPackage",
+    "Pace",
     "PackageRow",
     "Phase",
     "PreparedTransfer",
@@ -47,6 +49,7 @@ _HOMES = {
     "Draft": "ddtp.agent.issuing",
     "ExportedTransfer": "ddtp.agent.exporting",
     "IssuedPackage": "ddtp.agent.issuing",
+    "Pace": "ddtp.transfer.pacing",
     "PackageRow": "ddtp.store.records",
     "Phase": "ddtp.transfer.ports",
     "PreparedTransfer": "ddtp.agent.sending",

@@ -21,6 +21,7 @@ from ddtp.identity.language import Language
 from ddtp.protocol.envelope import Signed
 from ddtp.protocol.leaves import Field
 from ddtp.store.records import PackageRow, TransferRow
+from ddtp.transfer.pacing import Pace
 from ddtp.transfer.ports import Progress
 
 Result = TypeVar("Result")
@@ -123,15 +124,20 @@ class BlockingAgent:
         *,
         how: str = HOW_PROGRAM,
         progress: Callable[[Progress], None] = lambda _progress: None,
+        pace: Pace | None = None,
     ) -> SentTransfer:
         """See `Agent.send`."""
-        return self.call(lambda agent: agent.send(prepared, how=how, progress=progress))
+        return self.call(lambda agent: agent.send(prepared, how=how, progress=progress, pace=pace))
 
     def resume(
-        self, transfer_id: bytes, *, progress: Callable[[Progress], None] = lambda _progress: None
+        self,
+        transfer_id: bytes,
+        *,
+        progress: Callable[[Progress], None] = lambda _progress: None,
+        pace: Pace | None = None,
     ) -> SentTransfer:
         """See `Agent.resume`."""
-        return self.call(lambda agent: agent.resume(transfer_id, progress=progress))
+        return self.call(lambda agent: agent.resume(transfer_id, progress=progress, pace=pace))
 
     def packages(self) -> list[PackageRow]:
         """See `Agent.packages`."""

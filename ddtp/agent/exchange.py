@@ -4,7 +4,7 @@ Who we are is said only to the institution on the card; the key is released only
 under a consent that is still in force.
 """
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
@@ -27,7 +27,7 @@ from ddtp.protocol.envelope import SUITE, Signed
 from ddtp.protocol.messages import Accept, ChunkRange, Finish, Hello, KeyOffer, KeyRelease, Offer, ReceiptMessage, Stage
 from ddtp.store.leaf_log import LeafLog
 from ddtp.store.records import ReceiptRow, TransferRow
-from ddtp.transfer.ports import Run
+from ddtp.transfer.ports import Phase, Progress, Run
 from ddtp.verify.receipt import Receipt, check_receipt
 
 UNBOUND = b"\x00"
@@ -56,10 +56,25 @@ class Material:
 
 @final
 class HolderSide:
-    """The holder's side of one exchange (a `SenderPort`)."""
+    """The holder's side of one exchange (a `SenderPort`).
 
-    def __init__(self, context: Context, material: Material, *, cipher: ReceiptRow | None) -> None:
+    Args:
+        context: Surroundings.
+        material: What is sent to whom.
+        cipher: The receipt of an earlier attempt, if it brought one.
+        progress: Told while chunks are sealed again that the receiver holds.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        material: Material,
+        *,
+        cipher: ReceiptRow | None,
+        progress: Callable[[Progress], None] = lambda _progress: None,
+    ) -> None:
         self._context = context
+        self._progress = progress
         self._row = material.row
         self._opened = material.opened
         self._content = material.content
@@ -121,12 +136,18 @@ class HolderSide:
             for first, count, held in _parts(accept.have, self._content.chunk_count, most_chunks=most_chunks):
                 if held:
                     self._tree.extend(await trio.to_thread.run_sync(self._leaves, log, first, count))
+                    self._tell_sealed(first + count)
                     continue
                 run = await trio.to_thread.run_sync(self._seal, log, first, count)
                 self._tree.extend(run.leaves)
                 yield run
         finally:
             log.close()
+
+    def _tell_sealed(self, chunks: int) -> None:
+        header = self._content.header
+        done_bytes = min(chunks * header.chunk_size, header.content_bytes)
+        self._progress(Progress(Phase.SEALING, done_bytes, header.content_bytes))
 
     def _seal(self, log: LeafLog, first: int, count: int) -> Run:
         run = self._content.sealed(first, count)

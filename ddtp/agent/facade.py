@@ -11,7 +11,7 @@ from typing import final
 
 import trio
 
-from ddtp.agent import anchoring, collecting, exporting, issuing, sending, witnessing
+from ddtp.agent import anchoring, collecting, exporting, issuing, notifying, sending, witnessing
 from ddtp.agent.addressing import holder_address
 from ddtp.agent.context import DIAL_TIMEOUT_SECONDS, Context
 from ddtp.agent.dialing import check_role
@@ -36,6 +36,7 @@ from ddtp.store.keystore import is_locked, load_identity
 from ddtp.store.packages import PACKAGE_SUFFIX
 from ddtp.store.records import Direction, PackageRow, Records, TransferRow, open_records
 from ddtp.transfer.host import Host, open_host
+from ddtp.transfer.pacing import Pace
 from ddtp.transfer.ports import Progress
 from ddtp.transfer.stream import FlowStream
 
@@ -180,15 +181,30 @@ class Agent:
         *,
         how: str = HOW_PROGRAM,
         progress: Callable[[Progress], None] = lambda _progress: None,
+        pace: Pace | None = None,
     ) -> SentTransfer:
-        """Send what a person has confirmed, by an act that `how` describes; see `sending.send`."""
-        return await sending.send(self.context, prepared, how=how, progress=progress)
+        """Send what a person has confirmed, by an act that `how` describes; see `sending.send`.
+
+        Without a `pace` the limit of the settings holds.
+        """
+        pace = pace or self._pace()
+        async with notifying.telling(self.context, prepared.transfer_id):
+            return await sending.send(self.context, prepared, how=how, progress=progress, pace=pace)
 
     async def resume(
-        self, transfer_id: bytes, *, progress: Callable[[Progress], None] = lambda _progress: None
+        self,
+        transfer_id: bytes,
+        *,
+        progress: Callable[[Progress], None] = lambda _progress: None,
+        pace: Pace | None = None,
     ) -> SentTransfer:
-        """Run a transfer again that was broken off; see `sending.resume`."""
-        return await sending.resume(self.context, transfer_id, progress=progress)
+        """Run a transfer again that was broken off or paused; see `sending.resume`.
+
+        Without a `pace` the limit of the settings holds.
+        """
+        pace = pace or self._pace()
+        async with notifying.telling(self.context, transfer_id):
+            return await sending.resume(self.context, transfer_id, progress=progress, pace=pace)
 
     async def transfers(self, *, direction: Direction | None = None) -> list[TransferRow]:
         """Return the transfers of this home, newest first."""
@@ -238,6 +254,9 @@ class Agent:
             ConfigInvalid: This home belongs to a person.
         """
         return make_card(self.context, addresses=addresses, logs=logs, requests=requests, valid_seconds=valid_seconds)
+
+    def _pace(self) -> Pace:
+        return Pace(limit_bytes_per_second=self.context.config.send_limit)
 
     def _address(self, counterparty: str) -> Signed[HolderAddress]:
         return holder_address(self.context.seed, counterparty, now=self.context.clock())

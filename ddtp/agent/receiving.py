@@ -75,7 +75,7 @@ async def receive(reception: Reception, stream: PeerStream) -> None:
     receiver = Receiver(reception, scope)
     try:
         with scope:
-            await receive_transfer(stream, receiver, deadlines=Deadlines())
+            await receive_transfer(stream, receiver, deadlines=Deadlines(), pace=reception.pace)
     finally:
         await receiver.aclose()
 

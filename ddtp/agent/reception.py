@@ -15,6 +15,7 @@ from ddtp.protocol.chunks import sealed_bytes
 from ddtp.protocol.messages import Offer
 from ddtp.store.blobs import SealedBlob, blob_names, delete_blob, stored_bytes
 from ddtp.store.records import TransferRow
+from ddtp.transfer.pacing import Pace
 
 TAKEOVER_SECONDS = 15.0
 """For an older exchange to end: one sync of a slow disk, and a goodbye that nobody hears."""
@@ -58,6 +59,7 @@ class Reception:
         judge: Verifies evidence.
         notify: Told of every finished transfer.
         active: The transfers that are being received now.
+        pace: How fast all of them together may bring payload.
         reserving: Held while room is counted and reserved, so that parallel offers cannot pass the bound together.
         large: Held while a large package is opened.
     """
@@ -67,6 +69,7 @@ class Reception:
     judge: Judge
     notify: Callable[[TransferRow], None]
     active: dict[bytes, Claim]
+    pace: Pace = field(default_factory=Pace)
     reserving: trio.Lock = field(default_factory=trio.Lock)
     large: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(LARGE_AT_A_TIME))
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import trio
 
 from ddtp.agent.anchoring import anchor, remote_ledger
+from ddtp.agent.attending import Attendance, sending_alone
 from ddtp.agent.context import CALL_TIMEOUT_SECONDS, REQUEST_PROTOCOL, TRANSFER_PROTOCOL, Context
 from ddtp.agent.dialing import naming, questions
 from ddtp.agent.exchange import UNBOUND, HolderSide, Material, leaf_path
@@ -49,7 +50,8 @@ from ddtp.protocol.package import Manifest
 from ddtp.store.leaf_log import delete_leaf_log
 from ddtp.store.records import KEY_RELEASE_STAGE, Direction, PackageRow, ReceiptRow, TransferRow, TransferState
 from ddtp.transfer import rpc
-from ddtp.transfer.ports import Deadlines, Progress
+from ddtp.transfer.pacing import Pace
+from ddtp.transfer.ports import Deadlines, Phase, Progress
 from ddtp.transfer.sender import send_transfer
 from ddtp.verify.receipt import Receipt, ReceiptStage
 
@@ -212,7 +214,7 @@ async def fetch_request(context: Context, card: Signed[Card], *, template: str |
 
 
 async def send(
-    context: Context, prepared: PreparedTransfer, *, how: str, progress: Callable[[Progress], None]
+    context: Context, prepared: PreparedTransfer, *, how: str, progress: Callable[[Progress], None], pace: Pace
 ) -> SentTransfer:
     """Grant, anchor and send what a person has confirmed; if it was sent before, go on with that transfer.
 
@@ -221,6 +223,7 @@ async def send(
         prepared: What was confirmed.
         how: By what act, in words that the grant will hold.
         progress: Told of every step; must not block.
+        pace: How fast, and whether it rests; a pause also comes from, and is told to, other processes of this home.
 
     Raises:
         PeerUnreachable, PeerRefused, PeerAborted, PeerStalled, PeerVanished: The exchange did not come to an end; the
@@ -231,7 +234,8 @@ async def send(
         EnvironmentProblem: This machine's disk or network refuses.
     """
     if await context.records.find_transfer(prepared.transfer_id) is not None:
-        return await resume(context, prepared.transfer_id, progress=progress)
+        return await resume(context, prepared.transfer_id, progress=progress, pace=pace)
+    progress(Progress(Phase.CONSENT))
     async with _opened(context, prepared.path) as opened:
         grant = _grant(context, prepared, opened, how=how)
         log = find_log(prepared.card.body, prepared.request.body)
@@ -277,13 +281,16 @@ async def send(
         await context.records.save_card(row.peer, prepared.card.envelope, now=now)
         if not await context.records.add_transfer(row):
             raise PolicyRefused("expected one sending at a time of what was confirmed once, found another one")
-        return await _run(context, Material(row, opened, content, prepared.card, log), progress=progress)
+        return await _run(context, Material(row, opened, content, prepared.card, log), progress=progress, pace=pace)
 
 
-async def resume(context: Context, transfer_id: bytes, *, progress: Callable[[Progress], None]) -> SentTransfer:
+async def resume(
+    context: Context, transfer_id: bytes, *, progress: Callable[[Progress], None], pace: Pace
+) -> SentTransfer:
     """Run a transfer again that did not come to an end; one that did gives its outcome again, and nobody is asked.
 
     Raises:
+        AlreadyRunning: Another process sends it now, or holds it paused.
         NotFound: There is no such outgoing transfer, it was declined, or its package or card is gone.
         PolicyRefused: The package under its name is another one.
         DdtpError: As `send`.
@@ -316,18 +323,30 @@ async def resume(context: Context, transfer_id: bytes, *, progress: Callable[[Pr
         receiver = parse_card(card, now=context.clock())
         log = find_log(receiver.body, envelope.verify(Request, offer.request).body)
         material = Material(row, opened, content, receiver, log)
-        return await _run(context, material, progress=progress)
+        return await _run(context, material, progress=progress, pace=pace)
 
 
-async def _run(context: Context, material: Material, *, progress: Callable[[Progress], None]) -> SentTransfer:
+async def _run(
+    context: Context, material: Material, *, progress: Callable[[Progress], None], pace: Pace
+) -> SentTransfer:
+    transfer_id = material.row.transfer_id
+    with sending_alone(context.config.home, transfer_id):
+        attendance = Attendance(context.records, transfer_id, pace=pace, progress=progress)
+        return await attendance.attend(lambda tell, passed: _exchange(context, material, progress=tell, pace=passed))
+
+
+async def _exchange(
+    context: Context, material: Material, *, progress: Callable[[Progress], None], pace: Pace
+) -> SentTransfer:
     row, card = material.row, material.card
+    progress(Progress(Phase.CONNECTING))  # before the dial, which may take long
     kept = (await context.records.receipts(row.transfer_id)).get(Stage.CIPHER.value)
-    port = HolderSide(context, material, cipher=kept)
+    port = HolderSide(context, material, cipher=kept, progress=progress)
     receipt, failure = None, DdtpError("interrupted on this side")
     try:
         with naming(card.body.name):
             stream = await context.dial(card.body.addresses, TRANSFER_PROTOCOL)
-        answer = await send_transfer(stream, port, progress=progress, deadlines=Deadlines())
+        answer = await send_transfer(stream, port, progress=progress, deadlines=Deadlines(), pace=pace)
         receipt = port.check(answer)
     except DdtpError as err:
         failure = err

@@ -48,12 +48,14 @@ class Console:
         options: What was said for the whole run.
         language: Of texts for people.
         after_interrupt: What a person can do after Ctrl-C; None if there is nothing to go on with.
+        line: The progress line that stands on the terminal now, if there is one.
     """
 
     def __init__(self, options: Options) -> None:
         self.options = options
         self.language = options.language or Language.EN
         self.after_interrupt: str | None = None
+        self.line: _progress.Line | None = None
 
     @property
     def words(self) -> Words:
@@ -71,6 +73,7 @@ class Console:
 
     def draw(self, text: str, data: Mapping[str, object]) -> None:
         """Write a result whose text may control the terminal; nothing in it comes from others."""
+        self._clear_line()
         out = _json(data) if self.options.json_output else text.rstrip("\n")
         sys.stdout.write(out + "\n" if out else "")
         sys.stdout.flush()
@@ -140,17 +143,30 @@ class Console:
         return first
 
     @contextlib.contextmanager
-    def progress(self) -> Iterator[Report]:
-        """Show progress while the block runs."""
+    def progress(self, *, keys: bool = False) -> Iterator[Report]:
+        """Show progress while the block runs: JSON lines, a line on a terminal, or a plain line now and then.
+
+        Args:
+            keys: A key pauses what runs, and the line says so.
+        """
+        words = self.words
+        told = _progress.LineWords(
+            words.phases, words.progress_of, words.progress_left, words.pause_key, words.resume_key
+        )
         if self.options.quiet:
             yield _progress.ignore
         elif self.options.json_output:
             yield _progress.json_lines()
         elif sys.stderr.isatty():
-            with _progress.bar(self.words.phases) as report:
-                yield report
+            self.line = _progress.Line(told, columns=_line_columns, keys=keys)
+            try:
+                with self.line.shown() as report:
+                    yield report
+            finally:
+                self.line = None
         else:
-            yield _progress.ignore
+            with _progress.plain_lines(told) as report:
+                yield report
 
     def fail(self, error: DdtpError) -> int:
         """Report an error with its cause and the next step; return the exit code."""
@@ -212,7 +228,12 @@ class Console:
         if self.options.debug:
             self._say("".join(traceback.format_exception(error)))
 
+    def _clear_line(self) -> None:
+        if self.line is not None:
+            self.line.clear()
+
     def _mark(self, data: Mapping[str, object], mark: str, text: str, *, style: str) -> None:
+        self._clear_line()
         if self.options.json_output:
             self._put(_json(data))
         elif sys.stderr.isatty():
@@ -231,6 +252,7 @@ class Console:
         self._put(_wrapped(shown) if sys.stderr.isatty() else shown)
 
     def _put(self, text: str) -> None:
+        self._clear_line()
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
 
@@ -266,6 +288,13 @@ def _terminal_columns(stream: TextIO) -> int:
     return shutil.get_terminal_size((fallback, 24)).columns
 
 
+def _line_columns() -> int:
+    """Return how wide a line may be that must not break: what the terminal has now, whatever COLUMNS says."""
+    with contextlib.suppress(OSError):  # it is no terminal
+        return os.get_terminal_size(sys.stderr.fileno()).columns or _terminal_columns(sys.stderr)
+    return _terminal_columns(sys.stderr)
+
+
 def _wrapped(text: str) -> str:
     """Return a text with its lines broken between words; a path or command stays whole."""
     from ddtp.consent.layout import wrap
@@ -287,6 +316,11 @@ def human_bytes(count: int) -> str:
             return f"{count} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"
+
+
+def human_seconds(seconds: float) -> str:
+    """Return a duration for people: tenths of a second while it is short, else minutes and seconds."""
+    return f"{seconds:.1f} s" if seconds < 60 else _progress.clock_time(seconds)
 
 
 def human_time(seconds: int) -> str:

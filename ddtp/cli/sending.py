@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,14 +13,13 @@ import typer
 from ddtp.cli import cards, homes
 from ddtp.cli._console import Console, console_of, human_bytes, text_columns
 from ddtp.cli.examples import examples
+from ddtp.cli.outcomes import ID_DIGITS, Outcome, report
 from ddtp.errors import (
     EnvironmentProblem,
-    EvidenceError,
     NotFound,
     PeerError,
     PolicyRefused,
     UsageError,
-    VerificationFailed,
 )
 
 if TYPE_CHECKING:
@@ -30,11 +29,11 @@ if TYPE_CHECKING:
     from ddtp.consent.request import Request
     from ddtp.identity.document import Card
     from ddtp.protocol.envelope import Signed
-    from ddtp.store.records import Records
+    from ddtp.store.records import Records, TransferRow
+    from ddtp.transfer.pacing import Pace
     from ddtp.transfer.ports import Progress
 
-_ID_DIGITS: Final = 8
-"""Of a transfer id, enough to tell a person's transfers apart."""
+_PAUSE_KEYS: Final = frozenset({"p", " "})
 
 To = Annotated[str | None, typer.Option("--to", metavar="CARD", help="The receiver: a card file, or a known name.")]
 Template = Annotated[str | None, typer.Option(help="Which of the receiver's requests; by default its first.")]
@@ -44,6 +43,10 @@ Items = Annotated[
 Purposes = Annotated[
     list[int] | None,
     typer.Option("--purpose", metavar="N", min=1, help="Agree to purpose N; by default to the required ones."),
+]
+Limit = Annotated[
+    str | None,
+    typer.Option("--limit", metavar="RATE", help="Send no faster than this, as 2MB/s; KB, MB, GB, KiB, MiB, GiB."),
 ]
 
 
@@ -56,6 +59,7 @@ class _Wish:
     purposes: Sequence[int] | None
     yes: bool
     dry_run: bool
+    limit: int | None = None
 
 
 def register(app: typer.Typer) -> None:
@@ -67,9 +71,10 @@ def register(app: typer.Typer) -> None:
             'ddtp send statement.ddtp --to "Bank B"',
             'ddtp send statement.pdf --to "Bank B"      (finds the package that the file came from)',
             'ddtp send card.ddtp --to "Bank B" --item name --item photo.jpg --dry-run',
+            'ddtp send scans.ddtp --to "Bank B" --limit 2MB/s',
         )
     )(send)
-    app.command(epilog=examples("ddtp resume 3f9a0c12"))(resume)
+    app.command(epilog=examples("ddtp resume 3f9a0c12", "ddtp resume 3f9a0c12 --limit 500KB/s"))(resume)
 
 
 def request(
@@ -121,32 +126,76 @@ def send(
     purpose: Purposes = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Agree without being asked.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show everything, sign and send nothing.")] = False,
+    limit: Limit = None,
 ) -> None:
     """Send data, with your consent.
 
     First it shows what is sent, what for, and what you agree to, and asks. The receiver gets the key only after it
-    has signed for the sealed data, and signs again when it has verified it.
+    has signed for the sealed data, and signs again when it has verified it. While it is sent, p or space pauses
+    it, and lets it go on; so do ddtp transfers pause and resume.
     """
-    _run(console_of(context), files, to, _Wish(template, item or (), purpose, yes=yes, dry_run=dry_run))
+    wish = _Wish(template, item or (), purpose, yes=yes, dry_run=dry_run, limit=check_limit(limit))
+    _run(console_of(context), files, to, wish)
 
 
 def resume(
     context: typer.Context,
     *,
     transfer: Annotated[str, typer.Argument(help="Id of the transfer, or its first digits.")],
+    limit: Limit = None,
 ) -> None:
-    """Go on with a transfer that was broken off."""
+    """Go on with a transfer that was broken off.
+
+    Or that was paused: if another process holds it paused, that one goes on.
+    """
     console = console_of(context)
+    digits, rate = check_id(transfer), check_limit(limit)
+    if _resume_elsewhere(console, digits):
+        return
 
     async def work(agent: "Agent") -> None:
-        row = await agent.records.transfer_by_prefix(check_id(transfer))
+        row = await agent.records.transfer_by_prefix(digits)
         known = row.transfer_id
-        sent = await _watch(
-            console, agent, lambda tell: agent.resume(known, progress=tell), since=row.created, known=known
+        outcome = await _watch(
+            console,
+            agent,
+            lambda tell, pace: agent.resume(known, progress=tell, pace=pace),
+            since=row.created,
+            known=known,
+            limit=rate,
         )
-        _report(console, sent)
+        report(console, outcome)
 
-    _run_resumable(console, work, resumed=check_id(transfer))
+    _run_resumable(console, work, resumed=digits)
+
+
+def check_limit(text: str | None) -> int | None:
+    """Return a limit in bytes per second; None if there is none.
+
+    Raises:
+        UsageError: It is not written as a limit is, or means bits.
+    """
+    from ddtp.rates import parse_rate
+
+    return None if text is None else parse_rate(text)
+
+
+def _resume_elsewhere(console: Console, digits: str) -> bool:
+    """Let a transfer go on where a process holds it paused; return False if none does."""
+    from ddtp.agent.attending import is_being_sent
+
+    async def wish(config: "Config", records: "Records") -> "TransferRow | None":
+        row = await records.transfer_by_prefix(digits)
+        if not row.paused or not is_being_sent(config.home, row.transfer_id):
+            return None
+        await records.set_paused(row.transfer_id, paused=False)
+        return row
+
+    row = homes.with_records(console, wish)
+    if row is not None:
+        text = console.words.resuming.format(name=row.peer_name)
+        console.result(text, {"transfer_id": row.transfer_id.hex(), "paused": False})
+    return row is not None
 
 
 def check_id(text: str) -> str:
@@ -173,7 +222,7 @@ def _run(console: Console, files: Sequence[Path], to: str | None, wish: _Wish) -
             if wish.dry_run:
                 _preview(console, prepared)
             else:
-                await _send(console, agent, prepared, yes=wish.yes)
+                await _send(console, agent, prepared, yes=wish.yes, limit=wish.limit)
 
     _run_resumable(console, work)
 
@@ -196,7 +245,7 @@ def _run_resumable(console: Console, work: "Callable[[Agent], Awaitable[None]]",
 
         left = homes.with_records(console, find)
         if left is not None:
-            console.after_interrupt = console.words.resume_hint.format(transfer=left.hex()[:_ID_DIGITS])
+            console.after_interrupt = console.words.resume_hint.format(transfer=left.hex()[:ID_DIGITS])
         raise
 
 
@@ -316,7 +365,9 @@ def _preview(console: Console, prepared: "PreparedTransfer") -> None:
     console.note(console.words.dry_run)
 
 
-async def _send(console: Console, agent: "Agent", prepared: "PreparedTransfer", *, yes: bool) -> None:
+async def _send(
+    console: Console, agent: "Agent", prepared: "PreparedTransfer", *, yes: bool, limit: int | None
+) -> None:
     from ddtp.consent.grant import HOW_BEFOREHAND, HOW_TERMINAL
 
     if yes:
@@ -329,33 +380,52 @@ async def _send(console: Console, agent: "Agent", prepared: "PreparedTransfer", 
     await agent.keep(prepared.path)
     started = agent.context.clock()
     how = HOW_BEFOREHAND if yes else HOW_TERMINAL
-    sent = await _watch(console, agent, lambda tell: agent.send(prepared, how=how, progress=tell), since=started)
-    _report(console, sent)
+    outcome = await _watch(
+        console,
+        agent,
+        lambda tell, pace: agent.send(prepared, how=how, progress=tell, pace=pace),
+        since=started,
+        limit=limit,
+    )
+    report(console, outcome)
 
 
 async def _watch(
     console: Console,
     agent: "Agent",
-    exchange: "Callable[[Callable[[Progress], None]], Awaitable[SentTransfer]]",
+    exchange: "Callable[[Callable[[Progress], None], Pace], Awaitable[SentTransfer]]",
     *,
     since: int,
     known: bytes | None = None,
-) -> "SentTransfer":
-    """Run an exchange under a progress bar; if it breaks off, say how it goes on."""
+    limit: int | None = None,
+) -> Outcome:
+    """Run an exchange under a progress line, with a key that pauses it; if it breaks off, say how it goes on."""
+    from ddtp.transfer.pacing import Pace
+
+    pace = Pace(limit_bytes_per_second=limit or agent.context.config.send_limit)
+    started = time.monotonic()
     try:
-        with _progress(console) as tell:
-            return await exchange(tell)
+        with _progress(console, pace) as tell:
+            sent = await exchange(tell, pace)
+        return Outcome(sent, time.monotonic() - started)
     except (PeerError, EnvironmentProblem) as err:
         transfer_id = known or await _unfinished(agent.records, since)
         if transfer_id is not None and err.hint is None:
-            err.hint = console.words.resume_hint.format(transfer=transfer_id.hex()[:_ID_DIGITS])
+            err.hint = console.words.resume_hint.format(transfer=transfer_id.hex()[:ID_DIGITS])
         raise
 
 
 @contextmanager
-def _progress(console: Console) -> "Iterator[Callable[[Progress], None]]":
-    with console.progress() as report:
-        yield lambda progress: report(progress.phase.value, progress.bytes_done, progress.bytes_total)
+def _progress(console: Console, pace: "Pace") -> "Iterator[Callable[[Progress], None]]":
+    from ddtp.cli._keys import keys
+
+    def press(key: str) -> None:
+        if key in _PAUSE_KEYS:
+            (pace.resume if pace.paused else pace.pause)()
+
+    watched = console.interactive and not console.options.quiet
+    with keys(press) if watched else nullcontext(False) as pressable, console.progress(keys=pressable) as show:
+        yield lambda now: show(now.phase.value, now.bytes_done, now.bytes_total, now.bytes_sent)
 
 
 async def _unfinished(records: "Records", since: int, digits: str | None = None) -> bytes | None:
@@ -368,33 +438,3 @@ async def _unfinished(records: "Records", since: int, digits: str | None = None)
     else:
         ids = [row.transfer_id for row in rows if row.transfer_id.hex().startswith(digits)]
     return next(iter(ids), None)
-
-
-def _report(console: Console, sent: "SentTransfer") -> None:
-    """Write what was proven.
-
-    Raises:
-        VerificationFailed: The receiver did not accept the data.
-    """
-    if not sent.verified:
-        from ddtp.verify.steps import Step
-
-        assert sent.failed_step is not None, "a receipt that rejects names the step"
-        step = Step(sent.failed_step)
-        text = console.words.rejected.format(name=sent.receiver_name, step=step.value, reason=sent.reason)
-        # a receipt says which step failed and why, not the code of the cause: the code of the audience stands for it
-        raise VerificationFailed(text, step=step.value, step_name=step.label, cause_code=EvidenceError.code)
-    text = console.words.delivered.format(
-        name=sent.receiver_name,
-        size=human_bytes(sent.content_bytes),
-        transfer=sent.transfer_id.hex()[:_ID_DIGITS],
-    )
-    data = {
-        "transfer_id": sent.transfer_id.hex(),
-        "receiver": sent.receiver,
-        "receiver_name": sent.receiver_name,
-        "verified": sent.verified,
-        "receipt": sent.receipt.digest.hex(),
-        "content_bytes": sent.content_bytes,
-    }
-    console.result(text, data)

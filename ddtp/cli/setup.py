@@ -31,6 +31,7 @@ _HINTS: Final = """
 # [network]
 # listen = ["/ip4/0.0.0.0/tcp/4001"]   # where to listen; loopback only by default
 # announce = ["/dns4/bank.example/tcp/4001"]   # what the card says; needed with 0.0.0.0, or behind another address
+# send_limit = "2MB/s"                 # no sending is faster; --limit goes before it
 
 # [serve]
 # roles = ["issuer", "receiver", "witness", "ledger", "verifier"]
@@ -46,6 +47,10 @@ _HINTS: Final = """
 # policy = "policy.toml"               # whom to trust; `ddtp card add --trust` writes one
 # requests = "requests"                # templates of requests, one TOML file each
 # verifier = "verifier.ddtp-card"      # who judges the evidence elsewhere; every request then says so
+# limit = "50MB/s"                     # what all transfers together may bring in
+
+# [notify]
+# command = ["notify-transfer"]        # run when a transfer ends; details are in DDTP_TRANSFER_ variables
 """
 
 

@@ -1,5 +1,6 @@
 """`ddtp transfers`, `show` and `export`: what was sent and received, and taking it out with its proof."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +9,9 @@ import typer
 from ddtp.cli import cards, homes
 from ddtp.cli._console import Console, columns, console_of, human_bytes, human_time
 from ddtp.cli.examples import examples
-from ddtp.cli.sending import check_id, is_id
+from ddtp.cli.outcomes import ID_DIGITS
+from ddtp.cli.sending import check_id, is_id, resume
+from ddtp.cli.standings import Standing, standing
 from ddtp.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -18,10 +21,21 @@ if TYPE_CHECKING:
     from ddtp.config import Config
     from ddtp.store.records import PackageRow, ReceiptRow, Records, TransferRow
 
+Transfer = Annotated[str, typer.Argument(metavar="ID", help="Id of the transfer, or its first digits.")]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command(epilog=examples("ddtp transfers", "ddtp transfers --json"))(transfers)
+    group = typer.Typer(
+        help="List what was sent and received.",
+        invoke_without_command=True,
+        epilog=examples("ddtp transfers", "ddtp transfers show 3f9a0c12", "ddtp transfers pause 3f9a0c12"),
+    )
+    group.callback()(transfers)
+    group.command("show", epilog=examples("ddtp transfers show 3f9a0c12"))(show_transfer)
+    group.command("pause", epilog=examples("ddtp transfers pause 3f9a0c12"))(pause)
+    group.command("resume", epilog=examples("ddtp transfers resume 3f9a0c12"))(resume)
+    app.add_typer(group, name="transfers")
     app.command(epilog=examples("ddtp show 3f9a0c12", "ddtp show statement.ddtp", "ddtp show 3f9a0c12.ddtp-proof"))(
         show
     )
@@ -29,31 +43,68 @@ def register(app: typer.Typer) -> None:
 
 
 def transfers(context: typer.Context) -> None:
-    """List what was sent and received.
+    """List what was sent and received, the newest first; with a command behind it, do something with one.
 
-    The newest comes first.
+    It says how far each is, and what to do next.
     """
+    if context.invoked_subcommand is not None:
+        return
     console = console_of(context)
 
-    async def load(_config: "Config", records: "Records") -> "list[TransferRow]":
-        return await records.transfers()
+    async def load(config: "Config", records: "Records") -> "list[Standing]":
+        rows = await records.transfers()
+        return [standing(config, row) for row in rows]
 
-    rows = homes.with_records(console, load)
-    if not rows:
-        console.note("No transfers yet. Next: ddtp send FILE --to NAME")
+    found = homes.with_records(console, load)
+    words = console.words
+    if not found:
+        console.note(words.no_transfers)
+    heads = words.headings
     lines = [
         (
-            row.transfer_id.hex()[:8],
-            "to" if row.direction.value == "out" else "from",
-            row.peer_name,
-            row.schema,
-            row.state.value,
-            human_time(row.updated),
+            each.row.transfer_id.hex()[:ID_DIGITS],
+            each.who(words),
+            words.states[each.state],
+            each.done(words),
+            each.next_step,
+            human_time(each.row.updated),
+            each.row.schema,
         )
-        for row in rows
+        for each in found
     ]
-    data = {"transfers": [_json(row) for row in rows]}
-    console.rows(("ID", "", "WHO", "KIND", "STATE", "WHEN"), lines, data)
+    heading = ("ID", heads["who"], heads["state"], heads["done"], heads["next"], heads["when"], heads["kind"])
+    console.rows(heading, lines, {"transfers": [_json(each) for each in found]})
+
+
+def show_transfer(context: typer.Context, *, transfer: Transfer) -> None:
+    """Say everything about one transfer."""
+    console = console_of(context)
+    found = homes.with_records(console, partial(_load_transfer, check_id(transfer)))
+    _show_transfer(console, *found)
+
+
+def pause(context: typer.Context, *, transfer: Transfer) -> None:
+    """Let a transfer rest.
+
+    A long rest closes the connection; the process that sends it waits, and goes on by itself when it is resumed.
+    """
+    console = console_of(context)
+    digits = check_id(transfer)
+
+    async def wish(config: "Config", records: "Records") -> "TransferRow":
+        row = await records.transfer_by_prefix(digits)
+        if not standing(config, row).is_running:
+            raise NotFound(
+                f"expected a transfer that is being sent, found one that is {standing(config, row).state}",
+                hint=standing(config, row).next_step or None,
+            )
+        await records.set_paused(row.transfer_id, paused=True)
+        return row
+
+    row = homes.with_records(console, wish)
+    name = row.transfer_id.hex()
+    text = console.words.pausing.format(name=row.peer_name, transfer=name[:ID_DIGITS])
+    console.result(text, {"transfer_id": name, "paused": True})
 
 
 def show(
@@ -73,25 +124,32 @@ def show(
     if not is_id(thing):
         raise NotFound(f"expected a file, or the id of a transfer or package, found neither: {thing[:60]}")
     digits = check_id(thing)
-    from ddtp.agent.inbox import find_received
 
     async def load(
         config: "Config", records: "Records"
-    ) -> "tuple[TransferRow | None, dict[str, ReceiptRow], ReceivedData | None, PackageRow | None]":
+    ) -> "tuple[Standing, dict[str, ReceiptRow], ReceivedData | None] | PackageRow | None":
         try:
-            row = await records.transfer_by_prefix(digits)
+            return await _load_transfer(digits, config, records)
         except NotFound:
             packages = [each for each in await records.packages() if each.package_id.hex().startswith(digits)]
-            return None, {}, None, packages[0] if len(packages) == 1 else None
-        return row, await records.receipts(row.transfer_id), find_received(config.receiver, row), None
+            return packages[0] if len(packages) == 1 else None
 
-    transfer, receipts, received, package = homes.with_records(console, load)
-    if transfer is not None:
-        _show_transfer(console, transfer, receipts, received)
-    elif package is not None:
-        _show_package(console, package.path)
-    else:
+    found = homes.with_records(console, load)
+    if found is None:
         raise NotFound(f"expected one transfer or package that starts with {digits}, found none or several")
+    if isinstance(found, tuple):
+        _show_transfer(console, *found)
+    else:
+        _show_package(console, found.path)
+
+
+async def _load_transfer(
+    digits: str, config: "Config", records: "Records"
+) -> "tuple[Standing, dict[str, ReceiptRow], ReceivedData | None]":
+    from ddtp.agent.inbox import find_received
+
+    row = await records.transfer_by_prefix(digits)
+    return standing(config, row), await records.receipts(row.transfer_id), find_received(config.receiver, row)
 
 
 def export(
@@ -119,11 +177,18 @@ def export(
     console.result(text, data)
 
 
-def _json(row: "TransferRow") -> dict[str, object]:
+def _json(each: Standing) -> dict[str, object]:
+    row = each.row
     return {
         "transfer_id": row.transfer_id.hex(),
         "direction": row.direction.value,
         "state": row.state.value,
+        "standing": each.state,
+        "paused": each.state == "paused",
+        "running": each.is_running,
+        "bytes_done": each.bytes_done,
+        "bytes_total": each.bytes_total,
+        "next": each.next_step or None,
         "peer": row.peer,
         "peer_name": row.peer_name,
         "package_id": row.package_id.hex(),
@@ -136,22 +201,27 @@ def _json(row: "TransferRow") -> dict[str, object]:
 
 
 def _show_transfer(
-    console: Console, row: "TransferRow", receipts: "dict[str, ReceiptRow]", received: "ReceivedData | None"
+    console: Console, each: Standing, receipts: "dict[str, ReceiptRow]", received: "ReceivedData | None"
 ) -> None:
+    row = each.row
     lines = [
         ("Transfer:", row.transfer_id.hex()),
         ("Direction:", "sent to" if row.direction.value == "out" else "received from"),
         ("Who:", f"{row.peer_name} ({row.peer})"),
         ("Kind:", row.schema),
         ("Package:", row.package_id.hex()),
-        ("State:", row.state.value),
+        ("State:", console.words.states[each.state]),
+        ("Done:", f"{human_bytes(each.bytes_done)} of {human_bytes(each.bytes_total)}"),
         ("Started:", human_time(row.created)),
         ("Changed:", human_time(row.updated)),
         ("Receipts:", ", ".join(receipts) or "none"),
     ]
+    lines += _receipt_lines(receipts)
     if row.reason is not None:
         lines.append(("Reason:", row.reason if row.failed_step is None else f"check {row.failed_step}: {row.reason}"))
-    data = {"type": "transfer", **_json(row), "receipts": sorted(receipts)}
+    if each.next_step:
+        lines.append(("Next:", each.next_step))
+    data = {"type": "transfer", **_json(each), "receipts": sorted(receipts)}
     if received is not None:
         from ddtp.identity.naming import show_blanks
 
@@ -161,6 +231,20 @@ def _show_transfer(
         data["folder"] = str(received.folder)
         data["fields"] = {field.path: field.value for field in received.fields}
     console.result(columns(lines), data)
+
+
+def _receipt_lines(receipts: "dict[str, ReceiptRow]") -> list[tuple[str, str]]:
+    """Return what the last receipt says, which is the proof that a person has in hand."""
+    from ddtp.protocol import envelope
+    from ddtp.verify.receipt import Receipt
+
+    last = receipts.get("verified") or receipts.get("rejected")
+    if last is None:
+        return []
+    receipt = envelope.verify(Receipt, last.envelope)
+    root = receipt.body.package_root
+    lines = [("Receipt:", receipt.digest.hex()), ("Signed:", human_time(receipt.body.at))]
+    return lines if root is None else [*lines, ("Content:", root.hex())]
 
 
 def _show_file(console: Console, path: Path) -> None:

@@ -52,6 +52,18 @@ class Words:
     pack_hint: str
     left_out: str
     phases: Mapping[str, str]
+    progress_of: str
+    progress_left: str
+    pause_key: str
+    resume_key: str
+    states: Mapping[str, str]
+    sent_to: str
+    received_from: str
+    headings: Mapping[str, str]
+    no_transfers: str
+    pausing: str
+    resuming: str
+    advice: Mapping[str, str]
 
 
 _WORDS: Final = MappingProxyType(
@@ -102,10 +114,15 @@ _WORDS: Final = MappingProxyType(
             issued_by_stranger="Issued by somebody whose card you do not have:",
             dry_run="This was a dry run: nothing was signed and nothing was sent.",
             delivered=(
-                "Delivered: {name} has signed that the data arrived complete and unchanged, is genuine, and was sent\n"
-                "with your consent. {size}, transfer {transfer}."
+                "Delivered and verified: {name} signed at {at}\n"
+                "that the data arrived complete and unchanged, is genuine, and was sent with your consent.\n"
+                "{size} in {elapsed}, transfer {transfer}; content {content}, receipt {receipt}.\n"
+                "The receipt is kept, and proves this later: ddtp show {transfer}"
             ),
-            rejected='{name} received the data but did not accept it: check {step} failed. It says: "{reason}"',
+            rejected=(
+                "{name} received the data but did not accept it, and signed for that at {at}: check {step} failed "
+                '("{check}"). It says: "{reason}"'
+            ),
             resume_hint="nothing is lost; go on later with: ddtp resume {transfer}",
             unreachable_hint="check the network; if it works, ask the institution for its present card",
             pack_hint=(
@@ -116,13 +133,50 @@ _WORDS: Final = MappingProxyType(
             phases=MappingProxyType(
                 {
                     "packing": "reading and sealing",
+                    "consent": "recording your consent",
                     "connecting": "connecting",
                     "waiting": "waiting for the answer",
+                    "sealing": "sealing again what has arrived",
                     "sending": "sending",
+                    "paused": "paused",
                     "receipt": "waiting for the receipt",
                     "key": "handing over the key",
                     "verifying": "the receiver verifies",
                     "done": "done",
+                }
+            ),
+            progress_of="{done} of {total}",
+            progress_left="{time} left",
+            pause_key="[p] pause",
+            resume_key="[p] go on",
+            states=MappingProxyType(
+                {
+                    "sending": "being sent",
+                    "paused": "paused",
+                    "broken-off": "broken off",
+                    "receiving": "not complete yet",
+                    "received": "received, not opened",
+                    "keyed": "handed over, no answer yet",
+                    "verified": "verified",
+                    "rejected": "not accepted",
+                    "declined": "declined",
+                    "failed": "broken off",
+                }
+            ),
+            sent_to="to {name}",
+            received_from="from {name}",
+            headings=MappingProxyType(
+                {"who": "WHO", "state": "STATE", "done": "DONE", "next": "NEXT", "kind": "KIND", "when": "WHEN"}
+            ),
+            no_transfers="No transfers yet. Next: ddtp send FILE --to NAME",
+            pausing="The transfer to {name} rests. It goes on with: ddtp transfers resume {transfer}",
+            resuming="The transfer to {name} goes on where it is being sent.",
+            advice=MappingProxyType(
+                {
+                    "issuer": "show {name} this, or ask who issued the package for one that it accepts",
+                    "time": "ask who issued the package for a present one, and send that",
+                    "consent": "send again, with a new consent: ddtp send",
+                    "content": "check the package: ddtp show FILE; collect it again if it is damaged, and send again",
                 }
             ),
         ),
@@ -172,10 +226,14 @@ _WORDS: Final = MappingProxyType(
             issued_by_stranger="出具者的名片您没有保存：",
             dry_run="以上为预演：没有签署，也没有发送任何内容。",
             delivered=(
-                "已送达：{name} 已签署回执，确认数据完整、未被改动、真实有效，且经您同意。\n"
-                "共 {size}。传输编号 {transfer}。"
+                "已送达并核验：{name} 于 {at} 签署回执，确认数据完整、未被改动、真实有效，且经您同意。\n"
+                "共 {size}，用时 {elapsed}，传输编号 {transfer}；内容 {content}，回执 {receipt}。\n"
+                "回执已保存，日后可凭以证明：ddtp show {transfer}"
             ),
-            rejected="{name} 收到了数据，但未予采信：第 {step} 项检查未通过。对方说明：“{reason}”",
+            rejected=(
+                "{name} 收到了数据，但未予采信，并于 {at} 签署说明：第 {step} 项检查（{check}）未通过。"
+                "对方说明：“{reason}”"
+            ),
             resume_hint="数据没有丢失；稍后可继续：ddtp resume {transfer}",
             unreachable_hint="请检查网络；若网络正常，请向该机构索取最新名片",
             pack_hint=(
@@ -186,13 +244,50 @@ _WORDS: Final = MappingProxyType(
             phases=MappingProxyType(
                 {
                     "packing": "读取并加密",
+                    "consent": "登记您的同意",
                     "connecting": "正在连接",
                     "waiting": "等待答复",
+                    "sealing": "重新加密已到达的部分",
                     "sending": "正在发送",
+                    "paused": "已暂停",
                     "receipt": "等待回执",
                     "key": "交付密钥",
                     "verifying": "接收方正在核验",
                     "done": "完成",
+                }
+            ),
+            progress_of="{done} / {total}",
+            progress_left="剩余 {time}",
+            pause_key="[p] 暂停",
+            resume_key="[p] 继续",
+            states=MappingProxyType(
+                {
+                    "sending": "正在发送",
+                    "paused": "已暂停",
+                    "broken-off": "已中断",
+                    "receiving": "尚未收全",
+                    "received": "已收到，尚未打开",
+                    "keyed": "已交付，尚无答复",
+                    "verified": "已核验",
+                    "rejected": "未被采信",
+                    "declined": "已被拒绝",
+                    "failed": "已中断",
+                }
+            ),
+            sent_to="发往 {name}",
+            received_from="来自 {name}",
+            headings=MappingProxyType(
+                {"who": "对方", "state": "状态", "done": "进度", "next": "下一步", "kind": "类别", "when": "时间"}
+            ),
+            no_transfers="尚无传输。下一步：ddtp send 文件 --to 名称",
+            pausing="发往 {name} 的传输已暂停。继续请运行：ddtp transfers resume {transfer}",
+            resuming="发往 {name} 的传输在原处继续。",
+            advice=MappingProxyType(
+                {
+                    "issuer": "请向 {name} 出示此说明，或请出具方提供其认可的数据包",
+                    "time": "请向出具方领取有效的数据包后重新发送",
+                    "consent": "请重新同意并发送：ddtp send",
+                    "content": "请检查数据包：ddtp show 文件；若已损坏，请重新领取后再发送",
                 }
             ),
         ),

@@ -33,6 +33,7 @@ from ddtp.agent.dialing import check_role
 from ddtp.agent.facade import SERVICE_STATE_FILE, Agent, make_card, open_agent, own_ledger, wall_clock
 from ddtp.agent.judging import MAX_QUESTION_BYTES as MAX_VERIFY_BYTES
 from ddtp.agent.judging import Judge, answer_question, local_judge, remote_judge
+from ddtp.agent.notifying import notify
 from ddtp.agent.receiving import receive
 from ddtp.agent.reception import Claim, Reception
 from ddtp.agent.requesting import MAX_TEMPLATE_NAME_BYTES, check_templates, make_request, template_names
@@ -53,6 +54,7 @@ from ddtp.store.keystore import load_identity, locked
 from ddtp.store.records import TransferRow
 from ddtp.transfer import rpc
 from ddtp.transfer.addresses import multiaddr_group
+from ddtp.transfer.pacing import Pace
 from ddtp.transfer.stream import FlowStream
 from ddtp.verify.policy import TrustPolicy
 
@@ -60,6 +62,8 @@ CARD_VALID_SECONDS = 400 * 86400
 """A little over a year, so that a yearly change of cards never leaves a gap."""
 TIDY_SECONDS = 3600.0
 """Transfers are given up after a week, and ledgers are down for minutes or hours."""
+UNTOLD_TRANSFERS = 64
+"""Transfers that have ended and wait for the command of [notify]; a slow command loses those beyond."""
 QUESTION_SECONDS = 60.0
 """For the next question on a stream."""
 
@@ -88,6 +92,7 @@ class Service:
         self._receiving: dict[bytes, Claim] = {}
         self._concluded = trio.Event()
         self._anchoring = trio.Lock()
+        self._ended, self._untold = trio.open_memory_channel[TransferRow](UNTOLD_TRANSFERS)
 
     def register(self) -> None:
         """Answer the protocols of the configured roles.
@@ -227,7 +232,8 @@ class Service:
         assert institution is not None, "it has a key"
         check_templates(settings.requests, institution, signer=signer, verifier=verifier, now=self._context.clock())
         judge = self._judge(load_policy(settings.policy), card)
-        reception = Reception(self._context, settings, judge, self._notify, self._receiving)
+        pace = Pace(limit_bytes_per_second=settings.limit)
+        reception = Reception(self._context, settings, judge, self._notify, self._receiving, pace=pace)
 
         async def answer_request(name: bytes, _peer: str) -> bytes:
             try:
@@ -264,6 +270,15 @@ class Service:
             extra={"transfer": row.transfer_id.hex(), "state": row.state.value, "failed_step": row.failed_step},
         )
         self._concluded.set()
+        try:
+            self._ended.send_nowait(row)
+        except trio.WouldBlock:
+            _log.warning("the command of [notify] is too slow", extra={"transfer": row.transfer_id.hex()})
+
+    async def notify(self) -> None:
+        """Run the command of the settings for every transfer that has ended, one after the other."""
+        async for row in self._untold:
+            await notify(self._config.notify, row)
 
     def card(self) -> Signed[Card]:
         """Sign the card of this service."""
@@ -320,6 +335,7 @@ async def serve(config: Config, *, passphrase: str | None, ready: Callable[[Sign
             stack.callback(nursery.cancel_scope.cancel)
             if Role.RECEIVER in config.roles:
                 nursery.start_soon(service.tidy)
+                nursery.start_soon(service.notify)
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                 ready(card)
                 _log.info("serving", extra={"roles": sorted(role.value for role in config.roles)})

@@ -282,6 +282,16 @@ def stored_bytes(directory: Path, name: str) -> int:
         return 0
 
 
+def journaled_chunks(directory: Path, name: str) -> int:
+    """Return how many chunks of a blob, from the first, have been kept; none if it is gone. Another may be writing."""
+    _path, journal = _paths(directory, name)
+    try:
+        with storage_errors(journal):
+            return journal.stat().st_size // _LEAF_BYTES
+    except NotFound:
+        return 0
+
+
 def delete_blob(directory: Path, name: str) -> None:
     """Delete a blob that nobody has open; one that is gone already is no error.
 

@@ -3,17 +3,17 @@
 It is made for this user only. The key file holds the sealed seed of every key; it is never overwritten.
 """
 
-import fcntl
 import os
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from ddtp.errors import AlreadyRunning, ConfigInvalid, IdentityMissing, StorageFailed
+from ddtp.errors import ConfigInvalid, IdentityMissing, StorageFailed
 from ddtp.identity import keyfile
 from ddtp.identity.keys import Seed
 from ddtp.store.durable import make_directory, read_file, storage_errors, write_file
+from ddtp.store.locks import hold, is_held
 
 KEY_FILE = "identity.key"
 LOCK_FILE = "lock"
@@ -103,42 +103,20 @@ def check_private(path: Path) -> None:
         )
 
 
-@contextmanager
-def locked(home: Path) -> Iterator[None]:
+def locked(home: Path) -> AbstractContextManager[None]:
     """Hold the home for one long-running process.
 
     Raises:
         AlreadyRunning: Another process holds it.
         StorageFailed: The disk refuses.
     """
-    path = make_directory(home) / LOCK_FILE
-    with storage_errors(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        with storage_errors(path):
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as err:
-                raise AlreadyRunning(
-                    f"expected {home} to be free, found another process using it",
-                    hint="ddtp serve already runs here, or its vault is being moved",
-                ) from err
-        yield
-    finally:
-        os.close(descriptor)
+    return hold(
+        make_directory(home) / LOCK_FILE,
+        message=f"expected {home} to be free, found another process using it",
+        hint="ddtp serve already runs here, or its vault is being moved",
+    )
 
 
 def is_locked(home: Path) -> bool:
     """Tell whether a long-running process holds the home; nobody is kept from taking it meanwhile."""
-    path = home / LOCK_FILE
-    if not path.exists():
-        return False
-    with storage_errors(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    return is_held(home / LOCK_FILE)

@@ -67,6 +67,8 @@ class TransferRow:
         updated: Seconds since the epoch.
         failed_step: Verification step that failed.
         reason: Why it was declined, rejected or failed.
+        done_bytes: Content of an outgoing transfer that the receiver has acknowledged, as it was last noted.
+        paused: A person wants an outgoing transfer to rest; nothing else about it changes.
     """
 
     transfer_id: bytes
@@ -82,6 +84,8 @@ class TransferRow:
     updated: int
     failed_step: int | None = None
     reason: str | None = None
+    done_bytes: int = 0
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,7 @@ _HEXADECIMAL = re.compile("[0-9a-fA-F]+", re.ASCII)
 _FINAL_NAMES = ", ".join(sorted(f"'{state.value}'" for state in FINAL_STATES))
 _TRANSFER_COLUMNS = (
     "transfer_id, direction, state, peer, peer_name, package_id, schema, offer, secret, created, updated, "
-    "failed_step, reason"
+    "failed_step, reason, done_bytes, paused"
 )
 
 
@@ -211,7 +215,7 @@ class Records:
 
     async def add_transfer(self, row: TransferRow) -> bool:
         """Remember a new transfer; return False if its id is known already, and change nothing."""
-        places = ", ".join("?" * 13)
+        places = ", ".join("?" * 15)
         changed = await self._database.execute(
             f"INSERT INTO transfer ({_TRANSFER_COLUMNS}) VALUES ({places}) ON CONFLICT DO NOTHING",  # noqa: S608 - constants
             _transfer_values(row),
@@ -289,6 +293,21 @@ class Records:
             raise NotFound(f"expected a transfer {transfer_id.hex()}, found none")
         if forget_secret:
             await self._forget_old_bytes()
+
+    async def set_paused(self, transfer_id: bytes, *, paused: bool) -> None:
+        """Note that a person wants a transfer to rest, or to go on; whoever sends it looks here."""
+        await self._database.execute("UPDATE transfer SET paused = ? WHERE transfer_id = ?", (paused, transfer_id))
+
+    async def is_paused(self, transfer_id: bytes) -> bool:
+        """Tell whether a person wants a transfer to rest."""
+        row = await self._database.fetch_one("SELECT paused FROM transfer WHERE transfer_id = ?", (transfer_id,))
+        return row is not None and bool(row[0])
+
+    async def note_done(self, transfer_id: bytes, done_bytes: int) -> None:
+        """Note how much content the receiver has acknowledged."""
+        await self._database.execute(
+            "UPDATE transfer SET done_bytes = ? WHERE transfer_id = ?", (done_bytes, transfer_id)
+        )
 
     async def release(self, transfer_id: bytes, release: bytes, *, now: int) -> None:
         """Note, all or nothing, that a key is about to be released, and how; a final state stays."""
@@ -427,12 +446,20 @@ def _transfer_values(row: TransferRow) -> tuple[object, ...]:
         row.updated,
         row.failed_step,
         row.reason,
+        row.done_bytes,
+        row.paused,
     )
 
 
 def _transfer(row: tuple[object, ...]) -> TransferRow:
-    transfer_id, direction, state, *rest = row
+    transfer_id, direction, state, *rest, paused = row
     try:
-        return TransferRow(transfer_id, Direction(direction), TransferState(state), *rest)  # type: ignore[arg-type]
+        return TransferRow(
+            transfer_id,  # type: ignore[arg-type]
+            Direction(direction),
+            TransferState(state),
+            *rest,  # type: ignore[arg-type]
+            paused=bool(paused),  # type: ignore[misc]
+        )
     except ValueError as err:
         raise StoreDamaged(f"expected a known direction and state of a transfer, found {direction}, {state}") from err

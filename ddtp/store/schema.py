@@ -45,4 +45,8 @@ MIGRATIONS = (
         transfer_id BLOB NOT NULL
     ) STRICT;
     """,
+    """
+    ALTER TABLE transfer ADD COLUMN done_bytes INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE transfer ADD COLUMN paused INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1));
+    """,
 )

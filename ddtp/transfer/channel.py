@@ -24,6 +24,7 @@ from ddtp.protocol.chunks import SealHeader, sealed_leaves, sealed_offset, seale
 from ddtp.protocol.codec import Buffer
 from ddtp.protocol.session import Session
 from ddtp.transfer.beside import together
+from ddtp.transfer.pacing import Pace
 from ddtp.transfer.ports import BulkLink, Run
 from ddtp.transfer.pump import SLOWEST_BYTES_PER_SECOND
 
@@ -182,8 +183,13 @@ class BulkSession:
         return frame_chunks(self.seal.chunk_size)
 
 
-async def send_runs(bulk: BulkSession, runs: AsyncGenerator[Run, None]) -> None:
+async def send_runs(bulk: BulkSession, runs: AsyncGenerator[Run, None], *, pace: Pace) -> None:
     """Send runs, each on the next connection; several connections are written to at the same time.
+
+    Args:
+        bulk: What is known of the session.
+        runs: Closed on every way out.
+        pace: Asked before each run is written.
 
     Raises:
         PeerStalled: The peer took nothing in time.
@@ -206,6 +212,7 @@ async def send_runs(bulk: BulkSession, runs: AsyncGenerator[Run, None]) -> None:
         async for run in source:
             header = FRAME_HEADER.pack(run.first, run.count)
             tag = frame_tag(frame_key, header, run.leaves)
+            await pace.take(len(run.sealed))
             with _moving(bulk, len(run.sealed)):
                 await link.send(header, run.sealed, tag)
 

@@ -174,9 +174,12 @@ class SenderPort(Protocol):
 class Phase(Enum):
     """What a transfer is doing, for whoever waits."""
 
+    CONSENT = "consent"
     CONNECTING = "connecting"
     WAITING = "waiting"
+    SEALING = "sealing"
     SENDING = "sending"
+    PAUSED = "paused"
     RECEIPT = "receipt"
     KEY = "key"
     VERIFYING = "verifying"
@@ -189,13 +192,17 @@ class Progress:
 
     Attributes:
         phase: What it is doing.
-        bytes_done: Content bytes that survive a crash of the receiver.
+        bytes_done: Content bytes that survive a crash of the receiver; while sealing, those that were sealed again
+            because the receiver has them already.
         bytes_total: Content bytes in all; 0 while there is no offer yet.
+        bytes_sent: Content bytes that have left, which the receiver need not have yet; at least `bytes_done`. It moves
+            more often, so rates are measured by it.
     """
 
     phase: Phase
     bytes_done: int = 0
     bytes_total: int = 0
+    bytes_sent: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from ddtp.protocol.messages import Accept, Ack, ChunkFrame, Finish, Hello, KeyRe
 from ddtp.protocol.states import Role
 from ddtp.transfer.beside import beside, together
 from ddtp.transfer.channel import BulkSession, receive_runs
+from ddtp.transfer.pacing import Pace
 from ddtp.transfer.ports import BulkArrival, BulkLink, Deadlines, PeerStream, ReceiverPort, Run
 from ddtp.transfer.pump import GOODBYE_SECONDS, Pump, open_pump
 
@@ -25,13 +26,16 @@ SYNC_SECONDS: Final = 1.0
 """Less content than that is made durable and acknowledged after this time: a person on a slow link watches it."""
 
 
-async def receive_transfer(stream: PeerStream, port: ReceiverPort, *, deadlines: Deadlines) -> None:
+async def receive_transfer(
+    stream: PeerStream, port: ReceiverPort, *, deadlines: Deadlines, pace: Pace | None = None
+) -> None:
     """Serve one session that a holder has opened; returns when it was concluded or declined.
 
     Args:
         stream: From the holder; closed on every way out.
         port: Decides, stores and signs.
         deadlines: How long the holder may be silent.
+        pace: Asked before a chunk is stored; while it waits nothing is read, which slows the holder. None never waits.
 
     Raises:
         PeerAborted: The holder gave up.
@@ -41,18 +45,19 @@ async def receive_transfer(stream: PeerStream, port: ReceiverPort, *, deadlines:
         DdtpError: Whatever the port raises; its code was told to the holder.
     """
     async with open_pump(stream, Role.RECEIVER) as pump:
-        await _Receiving(pump, port, stream=stream, deadlines=deadlines).run()
+        await _Receiving(pump, port, stream=stream, deadlines=deadlines, pace=pace or Pace()).run()
 
 
 @final
 class _Receiving:
     """One run of `receive_transfer`."""
 
-    def __init__(self, pump: Pump, port: ReceiverPort, *, stream: PeerStream, deadlines: Deadlines) -> None:
+    def __init__(self, pump: Pump, port: ReceiverPort, *, stream: PeerStream, deadlines: Deadlines, pace: Pace) -> None:
         self._pump = pump
         self._port = port
         self._bulk_desk = stream.bulk_desk
         self._deadlines = deadlines
+        self._pace = pace
         self._stored_chunks = 0
         self._acked_chunks = 0
         self._sync_step_chunks = 1
@@ -151,6 +156,7 @@ class _Receiving:
         return event
 
     async def _store(self, run: Run) -> None:
+        await self._pace.take(len(run.sealed))
         await self._port.store(run)
         self._stored_chunks += run.count
         self._stored.set()

@@ -15,6 +15,7 @@ from ddtp.protocol.messages import Accept, Ack, ChunkFrame, Decline, Hello, Mess
 from ddtp.protocol.states import Role
 from ddtp.transfer.beside import beside
 from ddtp.transfer.channel import BulkSession, send_runs
+from ddtp.transfer.pacing import Pace
 from ddtp.transfer.ports import BulkLink, Deadlines, PeerStream, Phase, Progress, Run, SenderPort
 from ddtp.transfer.pump import GOODBYE_SECONDS, Pump, open_pump
 
@@ -29,7 +30,12 @@ BULK_LEAST_BYTES: Final = 4 << 20
 
 
 async def send_transfer(
-    stream: PeerStream, port: SenderPort, *, progress: Callable[[Progress], None], deadlines: Deadlines
+    stream: PeerStream,
+    port: SenderPort,
+    *,
+    progress: Callable[[Progress], None],
+    deadlines: Deadlines,
+    pace: Pace | None = None,
 ) -> ReceiptMessage:
     """Offer a package to a receiver and send it.
 
@@ -38,6 +44,8 @@ async def send_transfer(
         port: Makes and checks what is sent and received.
         progress: Told of every step; must not block.
         deadlines: How long the receiver may be silent.
+        pace: Asked before chunks are written; None lets all pass. Whoever pauses it for longer than the receiver waits
+            has to end the exchange.
 
     Returns:
         The "verified" or "rejected" receipt, not yet checked.
@@ -51,7 +59,8 @@ async def send_transfer(
         DdtpError: Whatever the port raises; its code was told to the receiver.
     """
     async with open_pump(stream, Role.HOLDER) as pump:
-        return await _Sending(pump, port, stream=stream, progress=progress, deadlines=deadlines).run()
+        sending = _Sending(pump, port, stream=stream, progress=progress, deadlines=deadlines, pace=pace or Pace())
+        return await sending.run()
 
 
 @final
@@ -66,6 +75,7 @@ class _Sending:
         stream: PeerStream,
         progress: Callable[[Progress], None],
         deadlines: Deadlines,
+        pace: Pace,
     ) -> None:
         self._pump = pump
         self._port = port
@@ -73,6 +83,7 @@ class _Sending:
         self._chunk_size = 0
         self._progress = progress
         self._deadlines = deadlines
+        self._pace = pace
         self._phase = Phase.CONNECTING
         self._total_bytes = 0
         self._done_bytes = 0
@@ -135,7 +146,7 @@ class _Sending:
     async def _send_beside(self, bulk: BulkSession, accept: Accept) -> None:
         """Send the content on bulk connections."""
         try:
-            await send_runs(bulk, self._port.runs(accept, most_chunks=bulk.most_chunks))
+            await send_runs(bulk, self._port.runs(accept, most_chunks=bulk.most_chunks), pace=self._pace)
         except PeerVanished:
             # a peer that gives up says why on the stream; the task that reads there then cancels this one
             await trio.sleep(GOODBYE_SECONDS)
@@ -147,6 +158,7 @@ class _Sending:
         most = max(1, BATCH_BYTES // seal.chunk_size)
         async with aclosing(self._port.runs(accept, most_chunks=most)) as runs:
             async for run in runs:
+                await self._pace.take(len(run.sealed))
                 await self._pump.write(partial(self._frames, run), seconds=self._deadlines.chunk_seconds)
         await self._pump.send(await self._port.finish(), seconds=self._deadlines.chunk_seconds)
 

@@ -74,7 +74,7 @@ def test_help_lists_every_command(ddtp: Run) -> None:
     assert "Exit codes:" in done.out
 
 
-@pytest.mark.parametrize("group", [[], ["card"], ["ledger"]])
+@pytest.mark.parametrize("group", [[], ["card"], ["ledger"], ["transfers"]])
 def test_help_of_a_narrow_terminal_is_whole(ddtp: Run, group: list[str]) -> None:
     """At 60 columns the sentence beside each command still ends."""
     cut = {

@@ -1,30 +1,10 @@
-"""What `ddtp send` says at its end; sending itself is tested in test_services and in tests/e2e."""
+"""What `ddtp send` can go on with after an interrupt; sending itself is tested in test_services and in tests/e2e."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
-from ddtp.agent.sending import SentTransfer
-from ddtp.cli._console import Console
-from ddtp.cli.options import Options
-from ddtp.cli.sending import _report, _unfinished
-from ddtp.errors import VerificationFailed
+from ddtp.cli.sending import _unfinished
 from ddtp.store.records import Direction, TransferRow, TransferState, open_records
-from ddtp.verify.steps import Step
-
-
-def test_a_rejection_names_the_step_of_the_specification(capsys: pytest.CaptureFixture[str]) -> None:
-    """Step, name and code are those of spec/10 and spec/12; the receiver's words are quoted, and never our advice."""
-    sent = SentTransfer(bytes(16), "did:b", "Bank B", None, False, Step.CONTENT, "pay here", 5)  # type: ignore[arg-type]
-    console = Console(Options(json_output=True))
-    with pytest.raises(VerificationFailed, match=r'check 14 failed\. It says: "pay here"') as caught:
-        _report(console, sent)
-    assert caught.value.hint is None
-    assert console.fail(caught.value) == 6
-    fields = json.loads(capsys.readouterr().err)["error"]
-    assert (fields["step"], fields["step_name"], fields["cause_code"]) == (14, "content", "evidence-invalid")
 
 
 async def test_what_can_be_resumed_after_an_interrupt(tmp_path: Path) -> None:

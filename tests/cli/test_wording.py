@@ -24,3 +24,12 @@ def test_every_phase_has_words() -> None:
     """All phases of a transfer, and packing, are named in both languages."""
     for language in Language:
         assert words(language).phases.keys() == {phase.value for phase in Phase} | {"packing"}
+
+
+def test_every_mapping_has_the_same_keys() -> None:
+    """Phases, states, headings and advice are complete in both languages."""
+    english, chinese = words(Language.EN), words(Language.ZH)
+    for field in dataclasses.fields(Words):
+        value = getattr(english, field.name)
+        if not isinstance(value, str):
+            assert value.keys() == getattr(chinese, field.name).keys(), field.name
