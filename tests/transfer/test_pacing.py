@@ -130,4 +130,5 @@ async def test_either_side_may_be_the_slow_one(autojump_clock: MockClock, slow: 
             pace=limited if slow == "holder" else None,
         )
     assert port.progress[-1].phase is Phase.DONE
-    assert trio.current_time() - start == pytest.approx(160, rel=0.05)
+    # nobody waits after the last run, of up to a mebibyte
+    assert 160 - 16 <= trio.current_time() - start <= 160 + 8
