@@ -33,7 +33,7 @@ HUGE_LENGTH = b"\xff\xff\xff\xff\xff\xff\xff\xff\x7f"
 
 
 class Dribble:
-    """A socket whose bytes arrive in small pieces, as over a slow link."""
+    """A socket whose bytes arrive one by one, as over a slow link."""
 
     def __init__(self, inner):
         self.socket = self
@@ -43,10 +43,10 @@ class Dribble:
         self._inner = inner
 
     async def receive_some(self, max_bytes):
-        return await self._inner.receive_some(min(max_bytes, 16))
+        return await self._inner.receive_some(min(max_bytes, 1))
 
     async def recv_into(self, buffer, max_bytes):
-        return await self._inner.socket.recv_into(buffer, min(max_bytes, 16))
+        return await self._inner.socket.recv_into(buffer, min(max_bytes, 1))
 
 
 def link_of(socket):
@@ -85,14 +85,14 @@ async def test_a_client_does_not_fall_back_to_plaintext(hosts):
 
 
 async def test_slow_links_do_not_break_the_connection():
-    """Upstream gives up after 100 partial reads; pieces of 16 bytes pass here, through handshake and transfer."""
+    """Upstream gives up after 100 partial reads; single bytes pass here, through handshake and transfer."""
     async with socket_pair() as (left, right), trio.open_nursery() as nursery:
         dialled, accepted = await secure_pair(Dribble(left), Dribble(right))
         ours, theirs = await open_accepted(dialled, accepted, nursery)
         received = bytearray()
         with trio.fail_after(10):
-            await ours.write(bytes(20_000))
-            while len(received) < 20_000:
+            await ours.write(bytes(2_000))
+            while len(received) < 2_000:
                 received += await theirs.read(65_536)
         nursery.cancel_scope.cancel()
 
@@ -185,6 +185,18 @@ async def test_nor_does_a_stream():
             with pytest.raises(ProtocolViolation):
                 await theirs.negotiate([PROTOCOL])
         nursery.cancel_scope.cancel()
+
+
+async def test_a_connection_can_be_closed_at_once():
+    """Nothing is waited for, and the peer sees the end."""
+    async with socket_pair() as (left, right), trio.open_nursery() as nursery:
+        dialled, accepted = await secure_pair(left, right)
+        nursery.start_soon(dialled.run)
+        nursery.start_soon(accepted.run)
+        dialled.close_now()
+        with trio.fail_after(5):
+            assert await accepted.accept_stream() is None
+            assert await dialled.accept_stream() is None
 
 
 async def test_a_connection_without_streams_is_closed():

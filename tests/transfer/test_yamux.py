@@ -194,6 +194,62 @@ async def test_a_cancelled_wait_for_the_window_spares_the_connection():
         assert await read_exactly(accepted, 10) == b"still here"
 
 
+async def test_answers_survive_a_write_that_was_cancelled_before_it_began():
+    """Frames for other streams wait beside what is written, and are not lost with it."""
+    session = Reluctant()
+    muxer = Yamux(session, is_initiator=True)
+    stream = muxer.open_stream()
+    with trio.move_on_after(0.01):
+        await muxer.send_data(stream, memoryview(b"never"))
+    session.is_willing = True
+    await muxer.flush()
+    await muxer.flush()
+    assert session.written == [frame(UPDATE, 1, SYN, WINDOW_BYTES - FIRST_WINDOW_BYTES)]
+
+
+class Reluctant:
+    """A session that sends only when it is willing."""
+
+    def __init__(self):
+        self.is_willing = False
+        self.written = []
+
+    async def write(self, *parts):
+        if not self.is_willing:
+            await trio.sleep_forever()
+        self.written.append(b"".join(parts))
+
+
+async def test_a_flood_of_small_frames_lets_others_have_their_turn():
+    """A peer that sends nothing but headers does not hold the event loop for as long as they last."""
+    turns = 0
+
+    async def other():
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        await Yamux(OneBatch([frame(UPDATE, 7) * 5000] * 8), is_initiator=True)._receive_all()
+        nursery.cancel_scope.cancel()
+    assert turns >= 4
+
+
+class OneBatch:
+    """A session that brings so many messages at once, and no more."""
+
+    def __init__(self, messages):
+        self._messages = messages
+
+    async def receive(self):
+        if not self._messages:
+            raise trio.BrokenResourceError
+        messages, self._messages = self._messages, []
+        return messages
+
+
 async def test_a_reset_ends_both_directions_at_once():
     """The one that resets and the one that is reset cannot go on; it may be repeated."""
     async with stream_pair() as (left, right, _):
