@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 import trio
 import trio.testing
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ddtp.errors import ProtocolViolation
 from ddtp.transfer.frames import ACK, FIN, MAX_FRAME_BYTES, RST, SYN, Frame, FrameDecoder, FrameType
@@ -501,5 +503,51 @@ def test_the_dialler_has_odd_numbers_and_the_other_side_even_ones():
         for is_initiator, expected in ((True, [1, 3]), (False, [2, 4])):
             muxer = Yamux(None, is_initiator=is_initiator)
             assert [muxer.open_stream().stream_id for _ in range(2)] == expected
+
+    trio.run(main)
+
+
+def any_frames():
+    """Frames of any kind, flags and size, for few streams, so that they meet."""
+    ids, flags = st.integers(1, 4), st.integers(0, 15)
+    numbers = st.sampled_from([0, 1, FIRST_WINDOW_BYTES, FIRST_WINDOW_BYTES + 1, 2**32 - 1])
+    data = st.tuples(ids, flags, st.sampled_from([0, 1, 100_000, FIRST_WINDOW_BYTES])).map(
+        lambda parts: frame(DATA, *parts) + bytes(parts[2])
+    )
+    update = st.builds(frame, st.just(UPDATE), ids, flags, numbers)
+    other = st.builds(frame, st.sampled_from([PING, GO_AWAY]), st.just(0), flags, numbers)
+    return st.one_of(data, update, other)
+
+
+@pytest.mark.slow
+@settings(deadline=None)
+@given(st.lists(st.tuples(any_frames(), st.sampled_from(["wait", "read", "close", "reset", "widen"])), max_size=12))
+def test_whatever_frames_come_accounts_stay_right(steps):
+    """Frames, and what the application does in between, lead to a violation or to sums that agree."""
+
+    async def main():
+        session = Reluctant()
+        session.is_willing = True
+        muxer = Yamux(session, is_initiator=False)
+        streams = []
+        for sent, action in steps:
+            try:
+                muxer._handle_data(sent)
+            except ProtocolViolation:
+                break
+            while muxer._newcomers.statistics().current_buffer_used:
+                streams.append(await muxer.accept_stream())
+            for stream in streams:
+                if action == "read" and stream._unread:
+                    await stream.read(50_000)
+                elif action == "widen":
+                    stream.widen()
+                elif action in {"close", "reset"}:
+                    with suppress(trio.BrokenResourceError):
+                        await getattr(stream, action)()
+        assert muxer._unread_bytes == sum(len(stream._unread) for stream in streams)
+        assert all(len(stream._unread) + stream._granted_bytes <= stream._window_bytes for stream in streams)
+        ended = [stream for stream in streams if stream._is_broken or (stream._has_ended and stream._peer_has_ended)]
+        assert not set(ended) & set(muxer._streams.values())
 
     trio.run(main)
