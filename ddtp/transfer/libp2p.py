@@ -153,7 +153,7 @@ def check_library() -> None:
     """
     if (found := version("libp2p")) != TESTED_VERSION:
         raise EnvironmentProblem(f"expected libp2p {TESTED_VERSION}, found {found}")
-    # It writes ERROR lines for every ordinary disconnect; what matters is raised here and logged by the host.
+    # It writes ERROR lines about what strangers send; what matters is raised here and logged by the host.
     logging.getLogger("libp2p").setLevel(logging.CRITICAL)
 
 

@@ -28,6 +28,9 @@ MAX_STREAMS: Final = 256
 MAX_ANSWER_BYTES: Final = 4096 * HEADER.size
 """Answers (to pings, to new streams) that wait to be sent: more than any peer asks for that reads them too."""
 
+MANY_FRAMES: Final = 256
+"""In one message, after which others have their turn: a message of nothing but headers takes 20 ms."""
+
 GO_AWAY_SECONDS: Final = 1.0
 """For telling a peer that it broke the protocol; it learns it from the closed connection otherwise."""
 
@@ -159,8 +162,9 @@ class Yamux:
 
     async def _send(self, *parts: Piece) -> None:
         answers = bytes(self._answers)
-        self._answers.clear()
         await self._session.write(answers, *parts)
+        # Only now: a write that was cancelled before it began has sent nothing.
+        del self._answers[: len(answers)]
 
     async def _send_answers(self) -> None:
         # The receiving task never writes: two peers that wait for each other's reads would stop for ever.
@@ -181,13 +185,21 @@ class Yamux:
         with suppress(trio.BrokenResourceError):
             while True:
                 for data in await self._session.receive():
-                    for found in self._decoder.feed(data):
-                        if isinstance(found, Frame):
-                            self._handle(found)
-                        else:
-                            self._handle_payload(found)
+                    if self._handle_data(data) > MANY_FRAMES:
+                        await trio.lowlevel.checkpoint()
                     if len(self._answers) > MAX_ANSWER_BYTES:
                         raise ProtocolViolation("expected a peer that reads what it asks for, found one that does not")
+
+    def _handle_data(self, data: Piece) -> int:
+        """Handle what a message brings; return how many headers and pieces of payload that were."""
+        count = 0
+        for found in self._decoder.feed(data):
+            if isinstance(found, Frame):
+                self._handle(found)
+            else:
+                self._handle_payload(found)
+            count += 1
+        return count
 
     def _handle(self, frame: Frame) -> None:
         match frame.type:

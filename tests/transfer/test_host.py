@@ -13,7 +13,7 @@ from ddtp.errors import AlreadyRunning, ConfigInvalid, PeerUnreachable, UsageErr
 from ddtp.transfer.host import MAX_ADDRESSES, open_host, peer_id_of
 from ddtp.transfer.libp2p import Identity, secure
 from ddtp.transfer.limits import HostLimits
-from ddtp.transfer.records import WINDOW_BYTES
+from ddtp.transfer.records import WINDOW_BYTES, RecordType, encode_data, encode_record
 
 LOOPBACK = "/ip4/127.0.0.1/tcp/0"
 PROTOCOL = "/ddtp/test/1"
@@ -350,3 +350,31 @@ async def test_a_handler_may_finish_after_the_peer_has_left(hosts):
     stream_is_over.set()
     with trio.fail_after(5):
         await handled.wait()
+
+
+async def test_a_violation_is_logged_and_spares_what_was_complete(hosts, caplog):
+    """The connection of a peer that breaks Yamux ends by name; a stream that had ended is handled to its end."""
+    server, _ = hosts
+    violated, handled = trio.Event(), trio.Event()
+
+    async def handler(stream):
+        await violated.wait()
+        assert await read_all(stream) == b"complete"
+        handled.set()
+
+    server.serve(PROTOCOL, handler)
+    async with await trio.open_tcp_stream("127.0.0.1", int(server.addresses[0].split("/")[4])) as socket:
+        connection = await secure(socket, Identity(os.urandom(32)), expected_peer_id=server.peer_id)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(connection.run)
+            raw = await connection.open_stream(PROTOCOL)
+            await raw.write(encode_data(b"complete") + encode_record(RecordType.END))
+            assert await raw.read(100) == encode_record(RecordType.END_ACK)
+            with caplog.at_level(logging.INFO):
+                await connection._muxer._session.write(b"\xff" * 12)
+                with trio.fail_after(5):
+                    assert await connection.accept_stream() is None
+            violated.set()
+            with trio.fail_after(5):
+                await handled.wait()
+    assert "Yamux frame of version 0, found 255" in caplog.text

@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from ddtp.errors import ProtocolViolation
-from ddtp.transfer.records import PAYLOAD_BYTES, WINDOW_BYTES, RecordType, encode_data, encode_record
+from ddtp.transfer.records import PAYLOAD_BYTES, PIECE_BYTES, WINDOW_BYTES, RecordType, encode_data, encode_record
 from ddtp.transfer.stream import CLOSE_SECONDS, open_flow_stream
 
 
@@ -59,6 +59,25 @@ async def test_a_pausing_reader_neither_breaks_the_stream_nor_leaves_it_undraine
     async for piece in right:
         received += piece
     assert received == data
+
+
+async def test_several_records_go_out_in_one_write(raw_pair, nursery, monkeypatch):
+    """A large send costs one write for each four records, and a credit that ends inside a record is used up."""
+    stream, ours, theirs = await _start_raw(raw_pair, nursery)
+    written = []
+
+    async def write(data):
+        written.append(data)
+
+    monkeypatch.setattr(ours, "write", write)
+    payload = bytes(WINDOW_BYTES)
+    await stream.send_all(payload)
+    assert [len(data) for data in written[:-1]] == [4 * PIECE_BYTES] * 16
+    assert b"".join(written) == encode_data(payload)
+    await theirs.write(encode_record(RecordType.CREDIT, 1))
+    with trio.fail_after(5):
+        await stream.send_all(b"x")
+    assert written[-1] == encode_data(b"x")
 
 
 async def test_an_end_of_the_raw_stream_is_not_the_end(raw_pair, nursery):

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 import trio
 import trio.testing
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ddtp.errors import ProtocolViolation
 from ddtp.transfer.frames import ACK, FIN, MAX_FRAME_BYTES, RST, SYN, Frame, FrameDecoder, FrameType
@@ -192,6 +194,62 @@ async def test_a_cancelled_wait_for_the_window_spares_the_connection():
         await other.write(b"still here")
         accepted = await left._muxer.accept_stream()
         assert await read_exactly(accepted, 10) == b"still here"
+
+
+async def test_answers_survive_a_write_that_was_cancelled_before_it_began():
+    """Frames for other streams wait beside what is written, and are not lost with it."""
+    session = Reluctant()
+    muxer = Yamux(session, is_initiator=True)
+    stream = muxer.open_stream()
+    with trio.move_on_after(0.01):
+        await muxer.send_data(stream, memoryview(b"never"))
+    session.is_willing = True
+    await muxer.flush()
+    await muxer.flush()
+    assert session.written == [frame(UPDATE, 1, SYN, WINDOW_BYTES - FIRST_WINDOW_BYTES)]
+
+
+class Reluctant:
+    """A session that sends only when it is willing."""
+
+    def __init__(self):
+        self.is_willing = False
+        self.written = []
+
+    async def write(self, *parts):
+        if not self.is_willing:
+            await trio.sleep_forever()
+        self.written.append(b"".join(parts))
+
+
+async def test_a_flood_of_small_frames_lets_others_have_their_turn():
+    """A peer that sends nothing but headers does not hold the event loop for as long as they last."""
+    turns = 0
+
+    async def other():
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        await Yamux(OneBatch([frame(UPDATE, 7) * 5000] * 8), is_initiator=True)._receive_all()
+        nursery.cancel_scope.cancel()
+    assert turns >= 4
+
+
+class OneBatch:
+    """A session that brings so many messages at once, and no more."""
+
+    def __init__(self, messages):
+        self._messages = messages
+
+    async def receive(self):
+        if not self._messages:
+            raise trio.BrokenResourceError
+        messages, self._messages = self._messages, []
+        return messages
 
 
 async def test_a_reset_ends_both_directions_at_once():
@@ -445,5 +503,51 @@ def test_the_dialler_has_odd_numbers_and_the_other_side_even_ones():
         for is_initiator, expected in ((True, [1, 3]), (False, [2, 4])):
             muxer = Yamux(None, is_initiator=is_initiator)
             assert [muxer.open_stream().stream_id for _ in range(2)] == expected
+
+    trio.run(main)
+
+
+def any_frames():
+    """Frames of any kind, flags and size, for few streams, so that they meet."""
+    ids, flags = st.integers(1, 4), st.integers(0, 15)
+    numbers = st.sampled_from([0, 1, FIRST_WINDOW_BYTES, FIRST_WINDOW_BYTES + 1, 2**32 - 1])
+    data = st.tuples(ids, flags, st.sampled_from([0, 1, 100_000, FIRST_WINDOW_BYTES])).map(
+        lambda parts: frame(DATA, *parts) + bytes(parts[2])
+    )
+    update = st.builds(frame, st.just(UPDATE), ids, flags, numbers)
+    other = st.builds(frame, st.sampled_from([PING, GO_AWAY]), st.just(0), flags, numbers)
+    return st.one_of(data, update, other)
+
+
+@pytest.mark.slow
+@settings(deadline=None)
+@given(st.lists(st.tuples(any_frames(), st.sampled_from(["wait", "read", "close", "reset", "widen"])), max_size=12))
+def test_whatever_frames_come_accounts_stay_right(steps):
+    """Frames, and what the application does in between, lead to a violation or to sums that agree."""
+
+    async def main():
+        session = Reluctant()
+        session.is_willing = True
+        muxer = Yamux(session, is_initiator=False)
+        streams = []
+        for sent, action in steps:
+            try:
+                muxer._handle_data(sent)
+            except ProtocolViolation:
+                break
+            while muxer._newcomers.statistics().current_buffer_used:
+                streams.append(await muxer.accept_stream())
+            for stream in streams:
+                if action == "read" and stream._unread:
+                    await stream.read(50_000)
+                elif action == "widen":
+                    stream.widen()
+                elif action in {"close", "reset"}:
+                    with suppress(trio.BrokenResourceError):
+                        await getattr(stream, action)()
+        assert muxer._unread_bytes == sum(len(stream._unread) for stream in streams)
+        assert all(len(stream._unread) + stream._granted_bytes <= stream._window_bytes for stream in streams)
+        ended = [stream for stream in streams if stream._is_broken or (stream._has_ended and stream._peer_has_ended)]
+        assert not set(ended) & set(muxer._streams.values())
 
     trio.run(main)
