@@ -123,15 +123,22 @@ class BlockingAgent:
         *,
         how: str = HOW_PROGRAM,
         progress: Callable[[Progress], None] = lambda _progress: None,
+        patience_seconds: float = 0,
     ) -> SentTransfer:
         """See `Agent.send`."""
-        return self.call(lambda agent: agent.send(prepared, how=how, progress=progress))
+        return self.call(
+            lambda agent: agent.send(prepared, how=how, progress=progress, patience_seconds=patience_seconds)
+        )
 
     def resume(
-        self, transfer_id: bytes, *, progress: Callable[[Progress], None] = lambda _progress: None
+        self,
+        transfer_id: bytes,
+        *,
+        progress: Callable[[Progress], None] = lambda _progress: None,
+        patience_seconds: float = 0,
     ) -> SentTransfer:
         """See `Agent.resume`."""
-        return self.call(lambda agent: agent.resume(transfer_id, progress=progress))
+        return self.call(lambda agent: agent.resume(transfer_id, progress=progress, patience_seconds=patience_seconds))
 
     def packages(self) -> list[PackageRow]:
         """See `Agent.packages`."""

@@ -180,15 +180,20 @@ class Agent:
         *,
         how: str = HOW_PROGRAM,
         progress: Callable[[Progress], None] = lambda _progress: None,
+        patience_seconds: float = 0,
     ) -> SentTransfer:
         """Send what a person has confirmed, by an act that `how` describes; see `sending.send`."""
-        return await sending.send(self.context, prepared, how=how, progress=progress)
+        return await sending.send(self.context, prepared, how=how, progress=progress, patience_seconds=patience_seconds)
 
     async def resume(
-        self, transfer_id: bytes, *, progress: Callable[[Progress], None] = lambda _progress: None
+        self,
+        transfer_id: bytes,
+        *,
+        progress: Callable[[Progress], None] = lambda _progress: None,
+        patience_seconds: float = 0,
     ) -> SentTransfer:
         """Run a transfer again that was broken off; see `sending.resume`."""
-        return await sending.resume(self.context, transfer_id, progress=progress)
+        return await sending.resume(self.context, transfer_id, progress=progress, patience_seconds=patience_seconds)
 
     async def transfers(self, *, direction: Direction | None = None) -> list[TransferRow]:
         """Return the transfers of this home, newest first."""

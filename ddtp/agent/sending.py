@@ -9,6 +9,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -18,6 +19,7 @@ from ddtp.agent.context import CALL_TIMEOUT_SECONDS, REQUEST_PROTOCOL, TRANSFER_
 from ddtp.agent.dialing import naming, questions
 from ddtp.agent.exchange import UNBOUND, HolderSide, Material
 from ddtp.agent.opening import OpenPackage, choose, open_package, transfer_content
+from ddtp.agent.persisting import Persistence, persist
 from ddtp.chain.proof import OfferAnchors
 from ddtp.chain.statement import EntryKind
 from ddtp.consent import screen
@@ -52,7 +54,9 @@ from ddtp.verify.receipt import Receipt, ReceiptStage
 MAX_REQUEST_BYTES = 1 << 20
 """A signed request: a page of text per purpose is a few kilobytes."""
 AFTERMATH_SECONDS = 20.0
-"""For writing down how an exchange ended, even while everything is being cancelled: one dial and two questions."""
+"""For writing down how an exchange ended: one dial and two questions."""
+INTERRUPTED_SECONDS = 2.0
+"""For the same while somebody waits for the program to end: a ledger that answers does so in milliseconds."""
 PASSING_REFUSALS = frozenset(
     {EnvironmentProblem.code, PeerStalled.code, PeerVanished.code}
     | {problem.code for problem in EnvironmentProblem.__subclasses__()}
@@ -208,7 +212,12 @@ async def fetch_request(context: Context, card: Signed[Card], *, template: str |
 
 
 async def send(
-    context: Context, prepared: PreparedTransfer, *, how: str, progress: Callable[[Progress], None]
+    context: Context,
+    prepared: PreparedTransfer,
+    *,
+    how: str,
+    progress: Callable[[Progress], None],
+    patience_seconds: float = 0,
 ) -> SentTransfer:
     """Grant, anchor and send what a person has confirmed; if it was sent before, go on with that transfer.
 
@@ -217,6 +226,7 @@ async def send(
         prepared: What was confirmed.
         how: By what act, in words that the grant will hold.
         progress: Told of every step; must not block.
+        patience_seconds: How long to try again what the network broke off, without anything new; see `persisting`.
 
     Raises:
         PeerUnreachable, PeerRefused, PeerAborted, PeerStalled, PeerVanished: The exchange did not come to an end; the
@@ -227,7 +237,7 @@ async def send(
         EnvironmentProblem: This machine's disk or network refuses.
     """
     if await context.records.find_transfer(prepared.transfer_id) is not None:
-        return await resume(context, prepared.transfer_id, progress=progress)
+        return await resume(context, prepared.transfer_id, progress=progress, patience_seconds=patience_seconds)
     async with _opened(context, prepared.path) as opened:
         grant = _grant(context, prepared, opened, how=how)
         log = find_log(prepared.card.body, prepared.request.body)
@@ -273,10 +283,13 @@ async def send(
         await context.records.save_card(row.peer, prepared.card.envelope, now=now)
         if not await context.records.add_transfer(row):
             raise PolicyRefused("expected one sending at a time of what was confirmed once, found another one")
-        return await _run(context, Material(row, opened, content, prepared.card, log), progress=progress)
+        material = Material(row, opened, content, prepared.card, log)
+        return await _run(context, material, progress=progress, patience_seconds=patience_seconds)
 
 
-async def resume(context: Context, transfer_id: bytes, *, progress: Callable[[Progress], None]) -> SentTransfer:
+async def resume(
+    context: Context, transfer_id: bytes, *, progress: Callable[[Progress], None], patience_seconds: float = 0
+) -> SentTransfer:
     """Run a transfer again that did not come to an end; one that did gives its outcome again, and nobody is asked.
 
     Raises:
@@ -312,36 +325,48 @@ async def resume(context: Context, transfer_id: bytes, *, progress: Callable[[Pr
         receiver = parse_card(card, now=context.clock())
         log = find_log(receiver.body, envelope.verify(Request, offer.request).body)
         material = Material(row, opened, content, receiver, log)
-        return await _run(context, material, progress=progress)
+        return await _run(context, material, progress=progress, patience_seconds=patience_seconds)
 
 
-async def _run(context: Context, material: Material, *, progress: Callable[[Progress], None]) -> SentTransfer:
-    row, card = material.row, material.card
-    kept = (await context.records.receipts(row.transfer_id)).get(Stage.CIPHER.value)
-    port = HolderSide(context, material, cipher=kept)
-    receipt, failure = None, DdtpError("interrupted on this side")
+async def _run(
+    context: Context, material: Material, *, progress: Callable[[Progress], None], patience_seconds: float
+) -> SentTransfer:
+    row = material.row
+    persistence = Persistence(
+        patience_seconds=patience_seconds,
+        clock=trio.current_time,
+        jitter=lambda: context.random_bytes(1)[0] / 255,
+    )
+    receipt, failure, seconds = None, DdtpError("interrupted on this side"), INTERRUPTED_SECONDS
     try:
-        with naming(card.body.name):
-            stream = await context.dial(card.body.addresses, TRANSFER_PROTOCOL)
-        answer = await send_transfer(stream, port, progress=progress, deadlines=Deadlines())
-        receipt = port.check(answer)
+        receipt = await persist(partial(_exchange, context, material), persistence=persistence, tell=progress)
     except DdtpError as err:
-        failure = err
+        failure, seconds = err, AFTERMATH_SECONDS
         raise
     finally:
         if receipt is None:
-            with trio.CancelScope(deadline=trio.current_time() + AFTERMATH_SECONDS, shield=True):
+            with trio.CancelScope(deadline=trio.current_time() + seconds, shield=True):
                 await _record_failure(context, row, failure)
                 await _anchor_release(context, material)
     await context.records.conclude(
         row.transfer_id,
-        TransferState(answer.stage.value),
-        receipt=ReceiptRow(answer.stage.value, receipt.envelope, anchor=None),
+        TransferState(receipt.body.stage.value),
+        receipt=ReceiptRow(receipt.body.stage.value, receipt.envelope, anchor=None),
         now=context.clock(),
         failed_step=receipt.body.step,
         reason=receipt.body.reason,
     )
     return _outcome(row, receipt, content_bytes=material.content.header.content_bytes)
+
+
+async def _exchange(context: Context, material: Material, tell: Callable[[Progress], None]) -> Signed[Receipt]:
+    """Run the exchange once; return the receiver's last word, checked."""
+    card = material.card.body
+    kept = (await context.records.receipts(material.row.transfer_id)).get(Stage.CIPHER.value)
+    port = HolderSide(context, material, cipher=kept)
+    with naming(card.name):
+        stream = await context.dial(card.addresses, TRANSFER_PROTOCOL)
+    return port.check(await send_transfer(stream, port, progress=tell, deadlines=Deadlines()))
 
 
 def _outcome(row: TransferRow, receipt: Signed[Receipt], *, content_bytes: int) -> SentTransfer:

@@ -41,6 +41,12 @@ Template = Annotated[str | None, typer.Option(help="Which of the receiver's requ
 Items = Annotated[
     list[str] | None, typer.Option("--item", metavar="PATH", help="Show only this field, file or folder.")
 ]
+Patience = Annotated[
+    int,
+    typer.Option("--patience", metavar="SECONDS", min=0, help="Try again what the network broke off; 0 tries once."),
+]
+PATIENCE_SECONDS: Final = 600
+"""Without anything new: a router that starts again, a train in a long tunnel."""
 Purposes = Annotated[
     list[int] | None,
     typer.Option("--purpose", metavar="N", min=1, help="Agree to purpose N; by default to the required ones."),
@@ -56,6 +62,7 @@ class _Wish:
     purposes: Sequence[int] | None
     yes: bool
     dry_run: bool
+    patience_seconds: int = PATIENCE_SECONDS
 
 
 def register(app: typer.Typer) -> None:
@@ -121,19 +128,22 @@ def send(
     purpose: Purposes = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Agree without being asked.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show everything, sign and send nothing.")] = False,
+    patience: Patience = PATIENCE_SECONDS,
 ) -> None:
     """Send data, with your consent.
 
     First it shows what is sent, what for, and what you agree to, and asks. The receiver gets the key only after it
-    has signed for the sealed data, and signs again when it has verified it.
+    has signed for the sealed data, and signs again when it has verified it. A broken connection is made anew.
     """
-    _run(console_of(context), files, to, _Wish(template, item or (), purpose, yes=yes, dry_run=dry_run))
+    wish = _Wish(template, item or (), purpose, yes=yes, dry_run=dry_run, patience_seconds=patience)
+    _run(console_of(context), files, to, wish)
 
 
 def resume(
     context: typer.Context,
     *,
     transfer: Annotated[str, typer.Argument(help="Id of the transfer, or its first digits.")],
+    patience: Patience = PATIENCE_SECONDS,
 ) -> None:
     """Go on with a transfer that was broken off."""
     console = console_of(context)
@@ -142,7 +152,11 @@ def resume(
         row = await agent.records.transfer_by_prefix(check_id(transfer))
         known = row.transfer_id
         sent = await _watch(
-            console, agent, lambda tell: agent.resume(known, progress=tell), since=row.created, known=known
+            console,
+            agent,
+            lambda tell: agent.resume(known, progress=tell, patience_seconds=patience),
+            since=row.created,
+            known=known,
         )
         _report(console, sent)
 
@@ -173,7 +187,7 @@ def _run(console: Console, files: Sequence[Path], to: str | None, wish: _Wish) -
             if wish.dry_run:
                 _preview(console, prepared)
             else:
-                await _send(console, agent, prepared, yes=wish.yes)
+                await _send(console, agent, prepared, wish=wish)
 
     _run_resumable(console, work)
 
@@ -316,10 +330,10 @@ def _preview(console: Console, prepared: "PreparedTransfer") -> None:
     console.note(console.words.dry_run)
 
 
-async def _send(console: Console, agent: "Agent", prepared: "PreparedTransfer", *, yes: bool) -> None:
+async def _send(console: Console, agent: "Agent", prepared: "PreparedTransfer", *, wish: _Wish) -> None:
     from ddtp.consent.grant import HOW_BEFOREHAND, HOW_TERMINAL
 
-    if yes:
+    if wish.yes:
         console.note(_screen(console, prepared))
     else:
         console.show(_screen(console, prepared))
@@ -328,8 +342,9 @@ async def _send(console: Console, agent: "Agent", prepared: "PreparedTransfer", 
     # a transfer that breaks off is resumed from the package that is remembered here
     await agent.keep(prepared.path)
     started = agent.context.clock()
-    how = HOW_BEFOREHAND if yes else HOW_TERMINAL
-    sent = await _watch(console, agent, lambda tell: agent.send(prepared, how=how, progress=tell), since=started)
+    how = HOW_BEFOREHAND if wish.yes else HOW_TERMINAL
+    send = partial(agent.send, prepared, how=how, patience_seconds=wish.patience_seconds)
+    sent = await _watch(console, agent, lambda tell: send(progress=tell), since=started)
     _report(console, sent)
 
 

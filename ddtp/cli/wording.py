@@ -117,6 +117,7 @@ _WORDS: Final = MappingProxyType(
                 {
                     "packing": "reading and sealing",
                     "connecting": "connecting",
+                    "reconnecting": "connection lost, trying again",
                     "waiting": "waiting for the answer",
                     "sending": "sending",
                     "receipt": "waiting for the receipt",
@@ -187,6 +188,7 @@ _WORDS: Final = MappingProxyType(
                 {
                     "packing": "读取并加密",
                     "connecting": "正在连接",
+                    "reconnecting": "连接已断开，正在重试",
                     "waiting": "等待答复",
                     "sending": "正在发送",
                     "receipt": "等待回执",

@@ -107,6 +107,7 @@ class Phase(Enum):
     """What a transfer is doing, for whoever waits."""
 
     CONNECTING = "connecting"
+    RECONNECTING = "reconnecting"
     WAITING = "waiting"
     SENDING = "sending"
     RECEIPT = "receipt"

@@ -161,7 +161,7 @@ async def test_progress_counts_what_is_durable_and_ends_complete(autojump_clock:
     holder = HolderSide(make_offer(64 * CHUNK_SIZE))
     await deliver(holder, ReceiverSide())
     phases = list(dict.fromkeys(status.phase for status in holder.progress))
-    assert phases == [*Phase]
+    assert phases == [phase for phase in Phase if phase is not Phase.RECONNECTING]
     done = [status.bytes_done for status in holder.progress]
     assert done == sorted(done)
     assert any(0 < count < 64 * CHUNK_SIZE for count in done)
