@@ -10,17 +10,13 @@ from typing import Final, Protocol, final
 
 import trio
 
-from ddtp.errors import AlreadyRunning, DdtpError, EnvironmentProblem, PeerUnreachable, UsageError
-from ddtp.transfer.addresses import ListenAddress, PeerAddress, address_group, format_address
+from ddtp.errors import AlreadyRunning, DdtpError, EnvironmentProblem, PeerUnreachable
+from ddtp.transfer.addresses import ListenAddress, address_group, format_address
 from ddtp.transfer.libp2p import Connection, Identity, RawYamux, check_library, remote_of, secure
 from ddtp.transfer.limits import HostLimits, Places, SharedPlaces
+from ddtp.transfer.racing import Target, race
+from ddtp.transfer.sockets import watch
 from ddtp.transfer.stream import FlowStream, open_flow_stream
-
-STAGGER_SECONDS: Final = 0.5
-"""Head start of an address over the next one: a TCP and Noise handshake at a round trip of 100 ms."""
-
-MAX_ADDRESSES: Final = 16
-"""Tried per dial: a card lists a handful; more would make us a scanner on somebody's behalf."""
 
 RESET_SECONDS: Final = 1.0
 """For telling the peer that a stream is dead, while everything around is being cancelled."""
@@ -75,21 +71,21 @@ class Host:
         """Open a stream, on a connection of its own, to the first address that answers with the right identity.
 
         Args:
-            addresses: Multiaddrs with `/p2p/<peer id>`, best first; at most `MAX_ADDRESSES` are tried.
+            addresses: Multiaddrs with `/p2p/<peer id>`, best first; at most `racing.MAX_ADDRESSES` are tried.
             protocol: What to speak.
             timeout_seconds: For all addresses together.
 
         Raises:
             PeerUnreachable: No address answered, proved its identity and speaks `protocol`; names what was tried.
         """
-        reasons: list[str] = []
         opened: list[FlowStream] = []
         chosen: FlowStream | None = None
+
+        async def attempt(target: Target) -> None:
+            await self._nursery.start(partial(self._call, target, protocol, opened))
+
         try:
-            with trio.move_on_after(timeout_seconds) as deadline:
-                await self._try_each(addresses[:MAX_ADDRESSES], protocol, opened=opened, reasons=reasons)
-            if deadline.cancelled_caught:
-                reasons.append(f"no answer within {timeout_seconds:g} s")
+            reasons = await race(addresses, attempt, timeout_seconds=timeout_seconds)
             if not opened:
                 raise PeerUnreachable(f"expected an answer for {protocol}, found: {'; '.join(reasons) or 'no address'}")
             chosen = opened[0]
@@ -99,29 +95,9 @@ class Host:
                 if stream is not chosen:
                     stream.abort()
 
-    async def _try_each(
-        self, addresses: Sequence[str], protocol: str, *, opened: list[FlowStream], reasons: list[str]
-    ) -> None:
-        async def attempt(text: str, failed: trio.Event) -> None:
-            try:
-                address = PeerAddress(text)
-                await self._nursery.start(partial(self._call, address, protocol, opened))
-            except (UsageError, PeerUnreachable) as err:
-                reasons.append(err.message)
-                failed.set()
-            else:
-                attempts.cancel_scope.cancel()
-
-        async with trio.open_nursery() as attempts:
-            for text in addresses:
-                failed = trio.Event()
-                attempts.start_soon(attempt, text, failed)
-                with trio.move_on_after(STAGGER_SECONDS):
-                    await failed.wait()
-
     async def _call(
         self,
-        address: PeerAddress,
+        target: Target,
         protocol: str,
         opened: list[FlowStream],
         *,
@@ -130,9 +106,10 @@ class Host:
         """Own one outbound connection from its first packet to the end of its stream."""
         handed_over = False
         try:
-            async with await trio.open_tcp_stream(address.host, address.port) as socket:
+            async with await trio.open_tcp_stream(target.host, target.address.port) as socket:
+                watch(socket)
                 with trio.fail_after(self._limits.handshake_seconds):
-                    connection = await secure(socket, self._identity, expected_peer_id=address.peer_id)
+                    connection = await secure(socket, self._identity, expected_peer_id=target.address.peer_id)
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._attend, connection)
                     with trio.fail_after(self._limits.handshake_seconds):
@@ -146,14 +123,15 @@ class Host:
         except Exception as err:
             # The boundary of one connection: nothing that a peer causes may end the host.
             if not handed_over:
-                raise PeerUnreachable(f"{address.multiaddr}: {_reason(err)}") from err
-            _log.info("connection to %s ended: %s", address.multiaddr, _reason(err))
+                raise PeerUnreachable(_reason(err)) from err
+            _log.info("connection to %s ended: %s", target, _reason(err))
 
     async def welcome(self, socket: trio.SocketStream) -> None:
         """Own one inbound connection; `open_host` calls it."""
         remote_host, _ = remote_of(socket)
         try:
             async with socket:
+                watch(socket)
                 with self._visitors.take(address_group(remote_host)):
                     with trio.fail_after(self._limits.handshake_seconds):
                         connection = await secure(socket, self._identity, expected_peer_id=None)
@@ -280,4 +258,6 @@ def _reason(err: Exception) -> str:
     leaf = next(_leaves(err))
     if isinstance(leaf, trio.TooSlowError):
         return "no answer in time"
+    if isinstance(leaf, OSError) and leaf.__cause__ is not None:
+        leaf = next(_leaves(leaf.__cause__))  # trio repeats the address and keeps the reason behind it
     return leaf.message if isinstance(leaf, DdtpError) else f"{type(leaf).__name__}: {leaf}"
