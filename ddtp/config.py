@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import base58
@@ -91,6 +92,7 @@ class Config:
         passphrase_file: File whose first line opens the key file.
         listen: Multiaddrs to listen on; port 0 takes a free one.
         announce: Multiaddrs to put on the card instead of those listened on (behind NAT).
+        lan: IPv4 networks on which this home looks for peers, and its service lets itself be found; none by default.
         institution: Set for institutions.
         roles: What `ddtp serve` does.
         drain_seconds: How long a stopping daemon lets transfers in flight go on.
@@ -111,6 +113,7 @@ class Config:
     passphrase_file: Path | None = None
     listen: tuple[str, ...] = DEFAULT_LISTEN
     announce: tuple[str, ...] = ()
+    lan: tuple[str, ...] = ()
     institution: Institution | None = None
     roles: frozenset[Role] = frozenset()
     drain_seconds: int = DEFAULT_DRAIN_SECONDS
@@ -299,6 +302,7 @@ def _config(reader: _Reader, home: Path | None, chosen: Path, environment: Mappi
         passphrase_file=Path(passphrase) if passphrase else in_file_passphrase,
         listen=network.texts("listen", default=DEFAULT_LISTEN),
         announce=network.texts("announce"),
+        lan=_networks(network.texts("lan")),
         institution=_institution(reader.section("institution")),
         roles=_roles(serve.texts("roles"), reader.file),
         drain_seconds=serve.number("drain_seconds", default=DEFAULT_DRAIN_SECONDS),
@@ -354,6 +358,17 @@ def _peer_ids(texts: tuple[str, ...]) -> frozenset[str]:
         if len(raw) != len(PEER_ID_PREFIX) + 32 or not raw.startswith(PEER_ID_PREFIX):
             raise ConfigInvalid(f"expected peer ids in [ledger] writers, found {text[:64]!r}")
     return frozenset(texts)
+
+
+def _networks(texts: tuple[str, ...]) -> tuple[str, ...]:
+    for text in texts:
+        try:
+            IPv4Network(text)
+        except ValueError as err:
+            raise ConfigInvalid(
+                f"expected IPv4 networks such as 192.168.0.0/16 in [network] lan, found {text[:64]!r}"
+            ) from err
+    return texts
 
 
 def _institution(section: _Reader | None) -> Institution | None:

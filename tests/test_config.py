@@ -33,6 +33,7 @@ passphrase_file = "secret"
 [network]
 listen = ["/ip4/0.0.0.0/tcp/4001", "/ip6/::/tcp/4001"]
 announce = ["/dns4/bank.example/tcp/4001"]
+lan = ["192.168.7.0/24"]
 
 [institution]
 name = "Bank B"
@@ -89,6 +90,7 @@ def test_every_setting_is_read(file: Path) -> None:
         passphrase_file=here / "secret",
         listen=("/ip4/0.0.0.0/tcp/4001", "/ip6/::/tcp/4001"),
         announce=("/dns4/bank.example/tcp/4001",),
+        lan=("192.168.7.0/24",),
         institution=Institution("Bank B", "CN", "privacy@bank-b.example"),
         roles=frozenset(Role),
         drain_seconds=5,

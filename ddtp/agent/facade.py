@@ -36,6 +36,7 @@ from ddtp.store.keystore import is_locked, load_identity
 from ddtp.store.packages import PACKAGE_SUFFIX
 from ddtp.store.records import Direction, PackageRow, Records, TransferRow, open_records
 from ddtp.transfer.host import Host, open_host
+from ddtp.transfer.lan import search
 from ddtp.transfer.ports import Progress
 from ddtp.transfer.stream import FlowStream
 
@@ -347,7 +348,9 @@ async def open_agent(
     ):
 
         async def dial(addresses: Sequence[str], protocol: str) -> FlowStream:
-            return await host.dial(addresses, protocol, timeout_seconds=DIAL_TIMEOUT_SECONDS)
+            wanted = {address.rpartition("/")[2] for address in addresses}
+            sources = [search(wanted, settings.lan)] if settings.lan and wanted else []
+            return await host.dial(addresses, protocol, timeout_seconds=DIAL_TIMEOUT_SECONDS, sources=sources)
 
         context = Context(
             config=settings,

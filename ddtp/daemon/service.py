@@ -53,6 +53,7 @@ from ddtp.store.keystore import load_identity, locked
 from ddtp.store.records import TransferRow
 from ddtp.transfer import rpc
 from ddtp.transfer.addresses import multiaddr_group
+from ddtp.transfer.lan import announced
 from ddtp.transfer.stream import FlowStream
 from ddtp.verify.policy import TrustPolicy
 
@@ -310,6 +311,7 @@ async def serve(config: Config, *, passphrase: str | None, ready: Callable[[Sign
             agent = await stack.enter_async_context(
                 open_agent(config=config, seed=seed, listen=config.listen, ledger=ledger)
             )
+            await stack.enter_async_context(announced(agent.host.addresses, config.lan))
             service = Service(agent, ledger)
             await clean_up(agent.context)
             service.register()

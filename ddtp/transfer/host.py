@@ -14,7 +14,7 @@ from ddtp.errors import AlreadyRunning, DdtpError, EnvironmentProblem, PeerUnrea
 from ddtp.transfer.addresses import ListenAddress, address_group, format_address
 from ddtp.transfer.libp2p import Connection, Identity, RawYamux, check_library, remote_of, secure
 from ddtp.transfer.limits import HostLimits, Places, SharedPlaces
-from ddtp.transfer.racing import Target, race
+from ddtp.transfer.racing import Source, Target, race
 from ddtp.transfer.sockets import watch
 from ddtp.transfer.stream import FlowStream, open_flow_stream
 
@@ -67,13 +67,16 @@ class Host:
         self._handlers[protocol] = handler
         self._served[protocol] = SharedPlaces(self._limits.streams_per_protocol, self._limits.stream_share)
 
-    async def dial(self, addresses: Sequence[str], protocol: str, *, timeout_seconds: float) -> FlowStream:
+    async def dial(
+        self, addresses: Sequence[str], protocol: str, *, timeout_seconds: float, sources: Sequence[Source] = ()
+    ) -> FlowStream:
         """Open a stream, on a connection of its own, to the first address that answers with the right identity.
 
         Args:
             addresses: Multiaddrs with `/p2p/<peer id>`, best first; at most `racing.MAX_ADDRESSES` are tried.
             protocol: What to speak.
             timeout_seconds: For all addresses together.
+            sources: Of more addresses, asked at the same time.
 
         Raises:
             PeerUnreachable: No address answered, proved its identity and speaks `protocol`; names what was tried.
@@ -85,7 +88,7 @@ class Host:
             await self._nursery.start(partial(self._call, target, protocol, opened))
 
         try:
-            reasons = await race(addresses, attempt, timeout_seconds=timeout_seconds)
+            reasons = await race(addresses, attempt, timeout_seconds=timeout_seconds, sources=sources)
             if not opened:
                 raise PeerUnreachable(f"expected an answer for {protocol}, found: {'; '.join(reasons) or 'no address'}")
             chosen = opened[0]
