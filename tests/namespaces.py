@@ -58,10 +58,23 @@ class Link:
         return done.stdout.decode()
 
     @asynccontextmanager
-    async def running(self, machine: int, command: Sequence[str]) -> AsyncIterator[trio.Process]:
-        """Run a command during the block."""
+    async def running(
+        self, machine: int, command: Sequence[str], *, watched: bool = False
+    ) -> AsyncIterator[trio.Process]:
+        """Run a command during the block.
+
+        Args:
+            machine: Where.
+            command: What.
+            watched: Whether the test reads its stderr too.
+        """
         process = await trio.lowlevel.open_process(
-            self.inside(machine, command), stdout=subprocess.PIPE, env=environment(), cwd=ROOT
+            self.inside(machine, command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE if watched else None,
+            env=environment(),
+            cwd=ROOT,
         )
         try:
             yield process
@@ -71,6 +84,8 @@ class Link:
                 await process.wait()
                 assert process.stdout is not None
                 await process.stdout.aclose()
+                if process.stderr is not None:
+                    await process.stderr.aclose()
 
     async def cut(self) -> None:
         """Pull the cable: everything that is sent is lost, and nobody is told."""
@@ -79,6 +94,11 @@ class Link:
     async def join(self) -> None:
         """Plug it in again."""
         await self.run(1, ["ip", "link", "set", "cable", "up"])
+
+    async def slow_down(self, *, megabits: int) -> None:
+        """Let no more than this pass towards machine 0, so that something is still under way after a second."""
+        shape = ["rate", f"{megabits}mbit", "burst", "256kb", "latency", "400ms"]
+        await self.run(1, ["tc", "qdisc", "add", "dev", "cable", "root", "tbf", *shape])
 
     async def move(self, number: int) -> None:
         """Give machine 1 another number, as another network would."""

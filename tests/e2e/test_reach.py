@@ -1,5 +1,9 @@
 """A receiver that is not where its card says, as real processes."""
 
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -8,11 +12,14 @@ import trio
 from ddtp.agent import open_agent
 from ddtp.config import Config
 from ddtp.errors import PeerUnreachable
-from tests.daemons import Network
+from tests.daemons import PATIENCE_SECONDS, Network
 from tests.e2e.stories import issue, large_file, received
-from tests.town import make_home
+from tests.namespaces import Link, needs_namespaces, open_link
+from tests.town import make_home, read_files
 
 FILES = large_file(2 << 20)
+CUT_SECONDS = 30.0
+"""What a transfer has to survive; the system needs as long to notice that the other machine has gone."""
 
 pytestmark = pytest.mark.slow
 
@@ -35,3 +42,57 @@ async def test_a_receiver_with_an_old_card_is_found_on_the_local_network(network
         sent = await person.send(await person.prepare(package.path, card=old))
     assert sent.verified
     assert received(receiver, sent.transfer_id) == FILES
+
+
+@needs_namespaces
+async def test_a_cut_of_thirty_seconds_and_another_address_do_not_end_a_transfer(tmp_path: Path) -> None:
+    """The cable is pulled in the middle of `ddtp send`, and the machine is on another number when it is back."""
+    files = large_file(40 << 20)
+    town = [sys.executable, "-m", "tests.e2e.far_town", "10.77.0.1", str(tmp_path / "town"), str(40 << 20)]
+    async with open_link() as link, link.running(0, town) as process:
+        await link.slow_down(megabits=40)
+        with trio.fail_after(PATIENCE_SECONDS):
+            line = await read_line(process)
+        place = json.loads(line)
+        command = ["--home", place["home"], "send", place["package"], "--to", place["card"], "--yes", "--json"]
+        phases: list[tuple[str, int]] = []
+        async with link.running(1, [sys.executable, "-m", "ddtp", *command], watched=True) as sender:
+            assert sender.stderr is not None
+            with trio.fail_after(CUT_SECONDS + 4 * PATIENCE_SECONDS):
+                async with trio.open_nursery() as nursery:
+                    async for text in lines(sender.stderr):
+                        progress = json.loads(text)["progress"]
+                        if progress["bytes_done"] and not any(done for _, done in phases):
+                            nursery.start_soon(lose_the_network, link)
+                        phases.append((progress["phase"], progress["bytes_done"]))
+                result = json.loads(await read_line(sender))
+                assert await sender.wait() == 0
+    assert result["verified"]
+    assert read_files(Path(place["inbox"]) / result["transfer_id"] / "files") == files
+    lost = [done for phase, done in phases if phase == "reconnecting"]
+    assert min(lost) > 0
+    assert [done for _, done in phases] == sorted(done for _, done in phases)
+
+
+async def lose_the_network(link: Link) -> None:
+    await link.cut()
+    await link.move(5)
+    await trio.sleep(CUT_SECONDS)
+    await link.join()
+
+
+async def lines(stream: trio.abc.ReceiveStream) -> AsyncIterator[str]:
+    """What a process prints, line by line."""
+    rest = b""
+    async for data in stream:
+        *whole, rest = (rest + data).split(b"\n")
+        for line in whole:
+            yield line.decode()
+
+
+async def read_line(process: trio.Process) -> str:
+    assert process.stdout is not None
+    async with aclosing(lines(process.stdout)) as found:
+        async for line in found:
+            return line
+    pytest.fail("it ended without a word")
