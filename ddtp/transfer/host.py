@@ -11,7 +11,9 @@ from typing import Final, Protocol, final
 import trio
 
 from ddtp.errors import AlreadyRunning, DdtpError, EnvironmentProblem, PeerUnreachable
-from ddtp.transfer.addresses import ListenAddress, address_group, format_address
+from ddtp.transfer import circuit
+from ddtp.transfer.addresses import ListenAddress, PeerAddress, address_group, format_address
+from ddtp.transfer.bridge import bridged
 from ddtp.transfer.libp2p import Connection, Identity, RawYamux, check_library, remote_of, secure
 from ddtp.transfer.limits import HostLimits, Places, SharedPlaces
 from ddtp.transfer.racing import Source, Target, race
@@ -22,6 +24,7 @@ RESET_SECONDS: Final = 1.0
 """For telling the peer that a stream is dead, while everything around is being cancelled."""
 
 Handler = Callable[[FlowStream], Awaitable[None]]
+RawHandler = Callable[[RawYamux, Connection], Awaitable[None]]
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +53,7 @@ class Host:
         self._nursery = nursery
         self._limits = limits
         self._identity = identity
-        self._handlers: dict[str, Handler] = {}
+        self._handlers: dict[str, RawHandler] = {}
         self._visitors = Places(limits.connections, limits.connections_per_address)
         self._peers = Places(limits.connections, limits.connections_per_peer)
         self._served: dict[str, SharedPlaces] = {}
@@ -63,6 +66,25 @@ class Host:
             handler: Gets each new stream, which is closed when it returns and reset when it raises; an exception
                 is logged and ends nothing else. A handler that sends something before it raises calls `aclose`
                 first, or the reset may overtake it.
+        """
+
+        async def run(raw: RawYamux, connection: Connection) -> None:
+            async with trio.open_nursery() as nursery:
+                stream = _flow(raw, nursery, connection)
+                try:
+                    await handler(stream)
+                    await stream.aclose()
+                finally:
+                    stream.abort()
+
+        self.serve_raw(protocol, run)
+
+    def serve_raw(self, protocol: str, handler: RawHandler) -> None:
+        """Answer a protocol that is not ours, without the flow control of spec/14 s.3.
+
+        Args:
+            protocol: For example a relay's.
+            handler: Gets each new stream and the connection that it belongs to; the stream is reset when it returns.
         """
         self._handlers[protocol] = handler
         self._served[protocol] = SharedPlaces(self._limits.streams_per_protocol, self._limits.stream_share)
@@ -109,35 +131,82 @@ class Host:
         """Own one outbound connection from its first packet to the end of its stream."""
         handed_over = False
         try:
-            async with await trio.open_tcp_stream(target.host, target.address.port) as socket:
-                watch(socket)
+            async with self._way(target) as (socket, remote), trio.open_nursery() as nursery:
+                connection = await self._secured(socket, target.address.peer_id, remote=remote)
+                nursery.start_soon(self._attend, connection)
                 with trio.fail_after(self._limits.handshake_seconds):
-                    connection = await secure(socket, self._identity, expected_peer_id=target.address.peer_id)
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._attend, connection)
-                    with trio.fail_after(self._limits.handshake_seconds):
-                        raw = await connection.open_stream(protocol)
-                    stream = _flow(raw, nursery, connection)
-                    opened.append(stream)
-                    handed_over = True
-                    task_status.started()
-                    await stream.wait_finished()
-                    nursery.cancel_scope.cancel()
+                    raw = await connection.open_stream(protocol)
+                stream = _flow(raw, nursery, connection)
+                opened.append(stream)
+                handed_over = True
+                task_status.started()
+                await stream.wait_finished()
+                nursery.cancel_scope.cancel()
         except Exception as err:
             # The boundary of one connection: nothing that a peer causes may end the host.
             if not handed_over:
                 raise PeerUnreachable(_reason(err)) from err
             _log.info("connection to %s ended: %s", target, _reason(err))
 
-    async def welcome(self, socket: trio.SocketStream) -> None:
-        """Own one inbound connection; `open_host` calls it."""
-        remote_host, _ = remote_of(socket)
+    @asynccontextmanager
+    async def attached(self, relay: PeerAddress) -> AsyncIterator[Connection]:
+        """Hold a connection on which the peer may open streams, during the block.
+
+        Args:
+            relay: Whom to connect to; a name stands for its numbers as trio sees fit.
+
+        Raises:
+            PeerUnreachable: The peer does not answer, or the connection broke under the block.
+        """
+        try:
+            async with await trio.open_tcp_stream(relay.host, relay.port) as socket, trio.open_nursery() as nursery:
+                watch(socket)
+                connection = await self._secured(socket, relay.peer_id)
+                nursery.start_soon(self._attend, connection)
+                yield connection
+                nursery.cancel_scope.cancel()
+        except Exception as err:
+            raise PeerUnreachable(f"{relay.multiaddr}: {_reason(err)}") from err
+
+    @asynccontextmanager
+    async def _way(self, target: Target) -> AsyncIterator[tuple[trio.SocketStream, tuple[str, int] | None]]:
+        """Open a way for bytes to a target, and name its relay if it leads through one."""
+        async with await trio.open_tcp_stream(target.host, target.address.port) as socket:
+            watch(socket)
+            relay_id = target.address.relay_id
+            if relay_id is None:
+                yield socket, None
+                return
+            async with trio.open_nursery() as nursery:
+                connection = await self._secured(socket, relay_id)
+                nursery.start_soon(self._attend, connection)
+                with trio.fail_after(self._limits.handshake_seconds):
+                    raw = await connection.open_stream(circuit.HOP)
+                    await circuit.connect(raw, target.address.peer_id)
+                async with bridged(raw) as near:
+                    yield near, (target.host, target.address.port)
+                nursery.cancel_scope.cancel()
+
+    async def _secured(
+        self, socket: trio.SocketStream, peer_id: str | None, *, remote: tuple[str, int] | None = None
+    ) -> Connection:
+        with trio.fail_after(self._limits.handshake_seconds):
+            return await secure(socket, self._identity, expected_peer_id=peer_id, remote=remote)
+
+    async def welcome(self, socket: trio.SocketStream, *, relay: tuple[str, int] | None = None) -> None:
+        """Own one inbound connection; `open_host` calls it.
+
+        Args:
+            socket: Accepted, or the near end of a relayed stream.
+            relay: Number and port of the relay in that case: all that come through it count as one address.
+        """
+        remote_host, _ = relay or remote_of(socket)
         try:
             async with socket:
-                watch(socket)
+                if relay is None:
+                    watch(socket)
                 with self._visitors.take(address_group(remote_host)):
-                    with trio.fail_after(self._limits.handshake_seconds):
-                        connection = await secure(socket, self._identity, expected_peer_id=None)
+                    connection = await self._secured(socket, None, remote=relay)
                     with self._peers.take(connection.peer_id):
                         await self._attend(connection, idle_seconds=self._limits.idle_seconds)
         except Exception as err:  # noqa: BLE001 - boundary of one connection: no peer's input may end the host
@@ -172,13 +241,7 @@ class Host:
             with trio.fail_after(self._limits.handshake_seconds):
                 protocol = await raw.negotiate(self._handlers)
             with self._served[protocol].take(connection.peer_id, address_group(connection.remote_host)):
-                async with trio.open_nursery() as nursery:
-                    stream = _flow(raw, nursery, connection)
-                    try:
-                        await self._handlers[protocol](stream)
-                        await stream.aclose()
-                    finally:
-                        stream.abort()
+                await self._handlers[protocol](raw, connection)
         except Exception as err:  # noqa: BLE001 - boundary of one stream: a handler's failure ends that stream only
             defect = not all(isinstance(leaf, _EXPECTED) for leaf in _leaves(err))
             level = logging.ERROR if defect else logging.INFO

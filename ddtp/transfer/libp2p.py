@@ -83,18 +83,23 @@ class Connection:
         peer_id: The peer's proven identity.
         remote_address: Where it is, as a multiaddr.
         remote_host: The same without the port, as a number.
+        over: Set when it is over.
     """
 
     def __init__(self, muxer: "_BoundedYamux", link: "_Link") -> None:
         self.peer_id = str(muxer.peer_id)
         self.remote_address = link.remote_address
         self.remote_host = link.remote_host
+        self.over = trio.Event()
         self._muxer = muxer
         self._link = link
 
     async def run(self) -> None:
         """Move frames until the connection is over; nothing else works without it."""
-        await self._muxer.start()
+        try:
+            await self._muxer.start()
+        finally:
+            self.over.set()
 
     async def open_stream(self, protocol: str) -> "RawYamux":
         """Open a stream that speaks `protocol`.
@@ -183,20 +188,27 @@ def check_library() -> None:
     logging.getLogger("libp2p").setLevel(logging.CRITICAL)
 
 
-async def secure(socket: trio.SocketStream, identity: Identity, *, expected_peer_id: str | None) -> Connection:
+async def secure(
+    socket: trio.SocketStream,
+    identity: Identity,
+    *,
+    expected_peer_id: str | None,
+    remote: tuple[str, int] | None = None,
+) -> Connection:
     """Agree on Noise and Yamux, and on nothing else; the caller sets the deadline and closes the socket on failure.
 
     Args:
         socket: Freshly opened or accepted.
         identity: Ours.
         expected_peer_id: Who must be there, if we opened the connection; None if we accepted it.
+        remote: Number and port of the relay, if the socket leads through one.
 
     Raises:
         ProtocolViolation: The peer offers something else or proves another identity.
         UsageError: `expected_peer_id` is not a peer id.
         trio.BrokenResourceError: The connection is over.
     """
-    link = _Link(socket, is_initiator=expected_peer_id is not None)
+    link = _Link(socket, is_initiator=expected_peer_id is not None, remote=remote)
     with _translated():
         if expected_peer_id is None:
             await multistream.offer([NOISE], link)
@@ -221,11 +233,11 @@ class _Link(IRawConnection):
     `write` closes the socket: the peer would wait for ever for the rest of a torn Noise message.
     """
 
-    def __init__(self, socket: trio.SocketStream, *, is_initiator: bool) -> None:
+    def __init__(self, socket: trio.SocketStream, *, is_initiator: bool, remote: tuple[str, int] | None = None) -> None:
         self.is_initiator = is_initiator
         self._socket = socket
         self._unread = bytearray()
-        self._remote = remote_of(socket)
+        self._remote = remote or remote_of(socket)
         self.remote_host = self._remote[0]
         self.remote_address = format_address(*self._remote)
 
