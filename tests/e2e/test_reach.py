@@ -2,22 +2,26 @@
 
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import trio
 
-from ddtp.agent import open_agent
+from ddtp.agent import Phase, Progress, open_agent
 from ddtp.config import Config
 from ddtp.errors import PeerUnreachable
-from tests.daemons import PATIENCE_SECONDS, Network
-from tests.e2e.stories import issue, large_file, received
+from ddtp.identity.document import Card
+from ddtp.protocol.envelope import Signed
+from tests.daemons import PATIENCE_SECONDS, Daemon, Network, free_port
+from tests.e2e.stories import issue, large_file, open_person, received
 from tests.namespaces import Link, needs_namespaces, open_link
 from tests.town import make_home, read_files
 
 FILES = large_file(2 << 20)
+CIRCUIT_BYTES = 3 << 20
 CUT_SECONDS = 30.0
 """What a transfer has to survive; the system needs as long to notice that the other machine has gone."""
 
@@ -42,6 +46,74 @@ async def test_a_receiver_with_an_old_card_is_found_on_the_local_network(network
         sent = await person.send(await person.prepare(package.path, card=old))
     assert sent.verified
     assert received(receiver, sent.transfer_id) == FILES
+
+
+@dataclass
+class Hidden:
+    """A receiver that is reached through a relay only."""
+
+    relay: Daemon
+    receiver: Daemon
+    card: Signed[Card]
+
+
+@pytest.fixture(scope="module")
+def hidden(network: Network) -> Iterator[Hidden]:
+    """The relay carries no more than some pieces at a time, so that every transfer here outlives several circuits."""
+    relay = Daemon(network.folder / "relay", command="relay")
+    make_home(relay.home)
+    settings = f'[relay]\nlisten = ["/ip4/127.0.0.1/tcp/{free_port()}"]\ncircuit_bytes = {CIRCUIT_BYTES}\n'
+    (relay.home / "config.toml").write_text(settings)
+    (address,) = relay.start().wait_line()["addresses"]
+    receiver = network.make_receiver("hidden", network=f'relays = ["{address}"]')
+    card = receiver.start().wait_ready()
+    yield Hidden(relay, receiver, card)
+    assert receiver.stop() == relay.stop() == 0
+    assert receiver.defects() + relay.defects() == []
+
+
+async def test_a_receiver_behind_a_relay_gets_more_than_one_circuit_carries(
+    network: Network, hidden: Hidden, tmp_path: Path
+) -> None:
+    """The card leads to the relay alone; each time that the relay cuts a circuit the transfer goes on over another."""
+    (address,) = hidden.card.body.addresses
+    assert "/p2p-circuit/p2p/" in address
+    files, seen = large_file(5 * CIRCUIT_BYTES), list[Progress]()
+    async with open_person(tmp_path / "person") as person:
+        package = await issue(network, person, files)
+        prepared = await person.prepare(package.path, card=hidden.card)
+        with trio.fail_after(4 * PATIENCE_SECONDS):
+            sent = await person.send(prepared, progress=seen.append, patience_seconds=60)
+    assert sent.verified
+    assert received(hidden.receiver, sent.transfer_id) == files
+    lost = [progress for progress in seen if progress.phase is Phase.RECONNECTING]
+    assert len(lost) >= 4
+
+
+async def test_a_relay_that_is_replaced_does_not_end_a_transfer(
+    network: Network, hidden: Hidden, tmp_path: Path
+) -> None:
+    """Killed in the middle and started again: the receiver takes a place anew, and the sender finds it."""
+    files, killed = large_file(3 * CIRCUIT_BYTES), trio.Event()
+    async with open_person(tmp_path / "person") as person, trio.open_nursery() as nursery:
+        package = await issue(network, person, files)
+        prepared = await person.prepare(package.path, card=hidden.card)
+
+        async def replace_relay() -> None:
+            await trio.to_thread.run_sync(hidden.relay.kill)
+            await trio.sleep(2)
+            hidden.relay.start()
+            await trio.to_thread.run_sync(hidden.relay.wait_line)
+
+        def watch(progress: Progress) -> None:
+            if progress.phase is Phase.SENDING and not killed.is_set():
+                killed.set()
+                nursery.start_soon(replace_relay)
+
+        with trio.fail_after(4 * PATIENCE_SECONDS):
+            sent = await person.send(prepared, progress=watch, patience_seconds=60)
+    assert sent.verified
+    assert received(hidden.receiver, sent.transfer_id) == files
 
 
 @needs_namespaces
