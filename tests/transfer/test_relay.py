@@ -1,6 +1,8 @@
 """Circuits through our own relay: reaching a peer that nobody can connect to, the bounds, and what the relay sees."""
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,6 +17,7 @@ from ddtp.transfer.circuit import HOP, STOP, HopType, Limit, Message, encode_hop
 from ddtp.transfer.host import Host, open_host, peer_id_of
 from ddtp.transfer.relay import Relay, RelayLimits
 from ddtp.transfer.reservation import Reservations, circuit_address
+from tests.daemons import ROOT, environment
 from tests.transfer.test_host import PROTOCOL, answer_who, dialler, hold, read_all
 
 LIMITS = RelayLimits(reservation_seconds=600, circuit_seconds=600)
@@ -253,3 +256,48 @@ def test_addresses_of_circuits() -> None:
     peer_id = peer_id_of(bytes(32))
     relay = f"/ip4/192.0.2.1/tcp/4001/p2p/{peer_id_of(bytes(31) + bytes([1]))}"
     assert PeerAddress(circuit_address(relay, peer_id)).peer_id == peer_id
+
+
+# --- beside py-libp2p's own circuits ---
+
+STOCK = [sys.executable, "-m", "tests.transfer.stock_circuits"]
+
+
+@pytest.mark.slow
+async def test_the_relay_of_py_libp2p_leads_to_us() -> None:
+    """It grants us a place, and another of our hosts reaches us through it, end to end under our own handshake."""
+    data = os.urandom(500_000)
+
+    async def echo(stream) -> None:  # type: ignore[no-untyped-def]
+        await stream.send_all(await read_all(stream))
+
+    process = await trio.lowlevel.open_process([*STOCK, "relay"], stdout=subprocess.PIPE, env=environment(), cwd=ROOT)
+    try:
+        assert process.stdout is not None
+        with trio.fail_after(60):
+            address = (await process.stdout.receive_some()).decode().strip()
+            async with dialler() as hidden, dialler() as client, reserved(hidden, address) as reservations:
+                hidden.serve("/ddtp/echo/1", echo)
+                stream = await client.dial(reservations.addresses, "/ddtp/echo/1", timeout_seconds=15)
+                async with stream:
+                    assert stream.remote_peer_id == hidden.peer_id
+                    await stream.send_all(data)
+                    await stream.send_eof()
+                    assert await read_all(stream) == data
+    finally:
+        process.kill()
+        with trio.CancelScope(shield=True):
+            await process.wait()
+            assert process.stdout is not None
+            await process.stdout.aclose()
+
+
+@pytest.mark.slow
+async def test_our_relay_leads_to_peers_of_py_libp2p() -> None:
+    """One takes a place, the other dials through it, and what they say comes through unchanged."""
+    async with open_relay() as relay:
+        with trio.fail_after(60):
+            done = await trio.run_process(
+                [*STOCK, "pair", relay.addresses[0]], capture_stdout=True, env=environment(), cwd=ROOT
+            )
+    assert done.stdout.decode().split("\n")[:2] == ["reserved True", "echo True"]
