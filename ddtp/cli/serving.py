@@ -57,7 +57,7 @@ def serve(context: typer.Context) -> None:
 
 
 def relay(context: typer.Context) -> None:
-    """Run a relay, through which others reach who cannot be connected to.
+    """Run a relay to receivers behind NAT.
 
     It carries what two peers have sealed for each other, within the bounds of [relay] in the settings, until SIGTERM
     or Ctrl-C. When it answers, one JSON line on stdout says where: {"addresses": [...], "peer_id": ...}. Receivers
