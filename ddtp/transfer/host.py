@@ -53,7 +53,8 @@ class Host:
         self._nursery = nursery
         self._limits = limits
         self._identity = identity
-        self._handlers: dict[str, RawHandler] = {}
+        self._handlers: dict[str, Handler] = {}
+        self._raw_handlers: dict[str, RawHandler] = {}
         self._visitors = Places(limits.connections, limits.connections_per_address)
         self._peers = Places(limits.connections, limits.connections_per_peer)
         self._served: dict[str, SharedPlaces] = {}
@@ -67,17 +68,8 @@ class Host:
                 is logged and ends nothing else. A handler that sends something before it raises calls `aclose`
                 first, or the reset may overtake it.
         """
-
-        async def run(raw: RawYamux, connection: Connection) -> None:
-            async with trio.open_nursery() as nursery:
-                stream = _flow(raw, nursery, connection)
-                try:
-                    await handler(stream)
-                    await stream.aclose()
-                finally:
-                    stream.abort()
-
-        self.serve_raw(protocol, run)
+        self._handlers[protocol] = handler
+        self._served[protocol] = SharedPlaces(self._limits.streams_per_protocol, self._limits.stream_share)
 
     def serve_raw(self, protocol: str, handler: RawHandler) -> None:
         """Answer a protocol that is not ours, without the flow control of spec/14 s.3.
@@ -86,7 +78,7 @@ class Host:
             protocol: For example a relay's.
             handler: Gets each new stream and the connection that it belongs to; the stream is reset when it returns.
         """
-        self._handlers[protocol] = handler
+        self._raw_handlers[protocol] = handler
         self._served[protocol] = SharedPlaces(self._limits.streams_per_protocol, self._limits.stream_share)
 
     async def dial(
@@ -235,13 +227,25 @@ class Host:
                 nursery.start_soon(serve_one, raw)
             # Handlers go on: what a stream has received completely is valid without the connection.
 
+    async def _handle(self, handler: Handler, raw: RawYamux, connection: Connection) -> None:
+        async with trio.open_nursery() as nursery:
+            stream = _flow(raw, nursery, connection)
+            try:
+                await handler(stream)
+                await stream.aclose()
+            finally:
+                stream.abort()
+
     async def _serve_stream(self, raw: RawYamux, connection: Connection) -> None:
         protocol = "an unknown protocol"
         try:
             with trio.fail_after(self._limits.handshake_seconds):
-                protocol = await raw.negotiate(self._handlers)
+                protocol = await raw.negotiate([*self._handlers, *self._raw_handlers])
             with self._served[protocol].take(connection.peer_id, address_group(connection.remote_host)):
-                await self._handlers[protocol](raw, connection)
+                if protocol in self._raw_handlers:
+                    await self._raw_handlers[protocol](raw, connection)
+                else:
+                    await self._handle(self._handlers[protocol], raw, connection)
         except Exception as err:  # noqa: BLE001 - boundary of one stream: a handler's failure ends that stream only
             defect = not all(isinstance(leaf, _EXPECTED) for leaf in _leaves(err))
             level = logging.ERROR if defect else logging.INFO
