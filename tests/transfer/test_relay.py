@@ -13,8 +13,10 @@ import trio
 
 from ddtp.errors import PeerUnreachable
 from ddtp.transfer.addresses import PeerAddress
+from ddtp.transfer.bridge import bridged
 from ddtp.transfer.circuit import HOP, STOP, HopType, Limit, Message, encode_hop, offer, parse_hop, read_message
 from ddtp.transfer.host import Host, open_host, peer_id_of
+from ddtp.transfer.libp2p import Connection, RawYamux
 from ddtp.transfer.relay import Relay, RelayLimits
 from ddtp.transfer.reservation import Reservations, circuit_address
 from tests.daemons import ROOT, environment
@@ -301,3 +303,92 @@ async def test_our_relay_leads_to_peers_of_py_libp2p() -> None:
                 [*STOCK, "pair", relay.addresses[0]], capture_stdout=True, env=environment(), cwd=ROOT
             )
     assert done.stdout.decode().split("\n")[:2] == ["reserved True", "echo True"]
+
+
+# --- relays that nobody should trust ---
+
+
+class Ear:
+    """A raw stream that keeps what passes."""
+
+    def __init__(self, raw: RawYamux, heard: bytearray) -> None:
+        self._raw, self._heard = raw, heard
+
+    async def read(self, max_bytes: int) -> bytes:
+        data = await self._raw.read(max_bytes)
+        self._heard.extend(data)
+        return data
+
+    async def write(self, data: bytes) -> None:
+        self._heard.extend(data)
+        await self._raw.write(data)
+
+    async def close(self) -> None:
+        await self._raw.close()
+
+    async def reset(self) -> None:
+        await self._raw.reset()
+
+
+async def test_a_relay_hears_nothing_of_what_is_said() -> None:
+    """Noise runs from end to end: neither the bytes nor the name of the protocol are in what passes."""
+    heard, secret = bytearray(), b"the balance of the account" * 1000
+
+    async def take(stream) -> None:  # type: ignore[no-untyped-def]
+        assert await read_all(stream) == secret
+        await stream.send_all(secret)
+
+    async with open_host(network_key=os.urandom(32), listen=["/ip4/127.0.0.1/tcp/0"]) as host:
+        curious = Relay(LIMITS, clock=now)
+        host.serve_raw(HOP, lambda raw, connection: curious._answer(Ear(raw, heard), connection))  # type: ignore[arg-type]
+        async with dialler() as hidden, dialler() as client, reserved(hidden, host.addresses[0]) as reservations:
+            hidden.serve("/ddtp/take/1", take)
+            stream = await client.dial(reservations.addresses, "/ddtp/take/1", timeout_seconds=10)
+            async with stream:
+                await stream.send_all(secret)
+                await stream.send_eof()
+                assert await read_all(stream) == secret
+    assert len(heard) > 2 * len(secret)
+    assert secret[:26] not in heard
+    assert b"/ddtp/take" not in heard
+
+
+async def test_a_relay_that_answers_itself_is_found_out() -> None:
+    """It grants the circuit and plays the peer; the handshake asks for the peer's own identity."""
+    async with open_host(network_key=os.urandom(32), listen=["/ip4/127.0.0.1/tcp/0"]) as liar, dialler() as client:
+
+        async def play(raw: RawYamux, _connection: Connection) -> None:
+            await read_message(raw)
+            await raw.write(encode_hop(Message(HopType.STATUS, status=100)))
+            async with bridged(raw) as near:
+                await liar.welcome(near, relay=("127.0.0.1", 1))
+
+        liar.serve_raw(HOP, play)
+        liar.serve(PROTOCOL, answer_who)
+        victim = circuit_address(liar.addresses[0], peer_id_of(bytes(32)))
+        with pytest.raises(PeerUnreachable, match="expected a handshake as in spec/14"):
+            await client.dial([victim], PROTOCOL, timeout_seconds=10)
+
+
+async def test_a_relay_that_says_nothing_holds_nobody_up() -> None:
+    """Neither who dials through it nor who wants a place there."""
+    async with open_host(network_key=os.urandom(32), listen=["/ip4/127.0.0.1/tcp/0"]) as mute, dialler() as client:
+
+        async def say_nothing(_raw: RawYamux, _connection: Connection) -> None:
+            await trio.sleep_forever()
+
+        mute.serve_raw(HOP, say_nothing)
+        address = circuit_address(mute.addresses[0], peer_id_of(bytes(32)))
+        with trio.fail_after(5), pytest.raises(PeerUnreachable, match="no answer within"):
+            await client.dial([address], PROTOCOL, timeout_seconds=0.5)
+
+
+async def test_a_direct_address_is_taken_first() -> None:
+    """A relay is for those whom nothing else leads to."""
+    async with open_relay() as relay, open_host(network_key=os.urandom(32), listen=["/ip4/127.0.0.1/tcp/0"]) as host:
+        host.serve(PROTOCOL, answer_who)
+        async with reserved(host, relay.addresses[0]) as reservations, dialler() as client:
+            stream = await client.dial([*reservations.addresses, *host.addresses], PROTOCOL, timeout_seconds=10)
+            async with stream:
+                assert stream.remote_address == host.addresses[0].partition("/p2p/")[0]
+                await read_all(stream)
