@@ -53,7 +53,7 @@ from ddtp.store.keystore import load_identity, locked
 from ddtp.store.records import TransferRow
 from ddtp.transfer import rpc
 from ddtp.transfer.addresses import multiaddr_group
-from ddtp.transfer.lan import announced
+from ddtp.transfer.lan import announce
 from ddtp.transfer.reservation import Reservations, circuit_address
 from ddtp.transfer.stream import FlowStream
 from ddtp.verify.policy import TrustPolicy
@@ -321,7 +321,6 @@ async def serve(config: Config, *, passphrase: str | None, ready: Callable[[Sign
             agent = await stack.enter_async_context(
                 open_agent(config=config, seed=seed, listen=config.listen, ledger=ledger)
             )
-            await stack.enter_async_context(announced(agent.host.addresses, config.lan))
             service = Service(agent, ledger)
             await clean_up(agent.context)
             service.register()
@@ -332,6 +331,7 @@ async def serve(config: Config, *, passphrase: str | None, ready: Callable[[Sign
             stack.callback(nursery.cancel_scope.cancel)
             if Role.RECEIVER in config.roles:
                 nursery.start_soon(service.tidy)
+            await nursery.start(partial(announce, agent.host.addresses, config.lan))
             await _hold_places(agent, nursery)
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                 ready(card)

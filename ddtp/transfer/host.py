@@ -151,7 +151,9 @@ class Host:
             PeerUnreachable: The peer does not answer, or the connection broke under the block.
         """
         try:
-            async with await trio.open_tcp_stream(relay.host, relay.port) as socket, trio.open_nursery() as nursery:
+            with trio.fail_after(self._limits.handshake_seconds):
+                opened = await trio.open_tcp_stream(relay.host, relay.port)
+            async with opened as socket, trio.open_nursery() as nursery:
                 watch(socket)
                 connection = await self._secured(socket, relay.peer_id)
                 nursery.start_soon(self._attend, connection)

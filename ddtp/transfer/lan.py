@@ -9,11 +9,11 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack
 from functools import partial
 from ipaddress import IPv4Network, ip_address
-from typing import Final
+from typing import Final, Protocol
 
 import ifaddr
 import trio
@@ -41,6 +41,10 @@ _ANYWHERE: Final = "0.0.0.0"  # noqa: S104 - what is listened on is compared wit
 _log = logging.getLogger(__name__)
 
 
+class _Started(Protocol):
+    def started(self) -> None: ...
+
+
 def numbers_in(networks: Collection[str]) -> tuple[str, ...]:
     """Return the IPv4 numbers of this machine that lie in some networks, such as `192.168.0.0/16`."""
     wanted = [IPv4Network(text) for text in networks]
@@ -48,26 +52,32 @@ def numbers_in(networks: Collection[str]) -> tuple[str, ...]:
     return tuple(number for number in dict.fromkeys(numbers) if any(ip_address(number) in net for net in wanted))
 
 
-@asynccontextmanager
-async def announced(addresses: Sequence[str], networks: Collection[str]) -> AsyncIterator[None]:
-    """Answer whoever asks on some networks, as long as the block runs; nothing is sent unasked.
+async def announce(
+    addresses: Sequence[str],
+    networks: Collection[str],
+    *,
+    task_status: _Started = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Answer whoever asks on some networks until cancelled; nothing is sent unasked.
 
     Args:
         addresses: Full multiaddrs that we listen on. Each is said on its own network only.
         networks: IPv4 networks.
+        task_status: Told when questions are heard.
 
     Raises:
         EnvironmentProblem: The system does not let us listen for questions.
     """
-    async with AsyncExitStack() as stack:
-        nursery = await stack.enter_async_context(trio.open_nursery())
-        stack.callback(nursery.cancel_scope.cancel)
-        for number in numbers_in(networks):
-            own = _own_addresses(addresses, number)
-            if own:
-                listener = stack.enter_context(await _listening_socket(number))
+    with ExitStack() as stack:
+        listeners = [
+            (stack.enter_context(await _listening_socket(number)), number, own)
+            for number in numbers_in(networks)
+            if (own := _own_addresses(addresses, number))
+        ]
+        async with trio.open_nursery() as nursery:
+            for listener, number, own in listeners:
                 nursery.start_soon(_answer, listener, number, own)
-        yield
+            task_status.started()
 
 
 def search(peer_ids: Collection[str], networks: Collection[str]) -> Source:

@@ -9,9 +9,10 @@ import pytest
 import trio
 
 from ddtp.errors import PeerUnreachable
+from ddtp.transfer import lan
 from ddtp.transfer.host import Host, open_host, peer_id_of
-from ddtp.transfer.lan import GROUP, PORT, announced, numbers_in, search
-from ddtp.transfer.mdns import Query, encode_answer, find_addresses
+from ddtp.transfer.lan import GROUP, PORT, announce, numbers_in, search
+from ddtp.transfer.mdns import Query, encode_answer, encode_query, find_addresses
 from ddtp.transfer.racing import Target
 from tests.daemons import ROOT, environment
 from tests.namespaces import Link, needs_namespaces, open_link
@@ -31,8 +32,10 @@ async def look(peer_id: str, networks: Sequence[str] = LOOPBACK, seconds: float 
 async def server(listen: str = "/ip4/127.0.0.1/tcp/0", networks: Sequence[str] = LOOPBACK) -> AsyncIterator[Host]:
     async with open_host(network_key=os.urandom(32), listen=[listen]) as host:
         host.serve(PROTOCOL, answer_who)
-        async with announced(host.addresses, networks):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(announce, host.addresses, networks)
             yield host
+            nursery.cancel_scope.cancel()
 
 
 def dead(peer_id: str) -> str:
@@ -90,8 +93,6 @@ async def test_nobody_can_send_us_elsewhere() -> None:
 @asynccontextmanager
 async def announced_raw(addresses: Sequence[str]) -> AsyncIterator[None]:
     """An announcer without scruples: the real one, with an answer of our own."""
-    from ddtp.transfer import lan
-
     async with trio.open_nursery() as nursery:
         listener = await lan._listening_socket("127.0.0.1")
         with listener:
@@ -103,9 +104,6 @@ async def announced_raw(addresses: Sequence[str]) -> AsyncIterator[None]:
 @pytest.mark.slow
 async def test_another_implementation_is_answered_too() -> None:
     """One that asks from the port of multicast DNS hears the answer as everybody does."""
-    from ddtp.transfer import lan
-    from ddtp.transfer.mdns import encode_query
-
     async with server() as host:
         with await lan._listening_socket("127.0.0.1") as ear, trio.fail_after(5):
             await lan._say(encode_query(0), "127.0.0.1", to=(GROUP, PORT))
@@ -132,16 +130,16 @@ def test_the_numbers_of_this_machine() -> None:
 SERVER = """
 import os, sys, trio
 from ddtp.transfer.host import open_host
-from ddtp.transfer.lan import announced
+from ddtp.transfer.lan import announce
 
 async def main():
     async with open_host(network_key=bytes.fromhex(sys.argv[1]), listen=["/ip4/0.0.0.0/tcp/0"]) as host:
         async def answer(stream):
             await stream.send_all(b"here")
         host.serve("/ddtp/test/1", answer)
-        async with announced(host.addresses, ["10.77.0.0/24"]):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(announce, host.addresses, ["10.77.0.0/24"])
             print("ready", flush=True)
-            await trio.sleep_forever()
 
 trio.run(main)
 """
