@@ -1,11 +1,14 @@
 """A receiver that is not where its card says, as real processes."""
 
 import json
+import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -15,7 +18,8 @@ from ddtp.config import Config
 from ddtp.errors import PeerUnreachable
 from ddtp.identity.document import Card
 from ddtp.protocol.envelope import Signed
-from tests.daemons import PATIENCE_SECONDS, Daemon, Network, free_port
+from ddtp.store.records import TransferState
+from tests.daemons import PATIENCE_SECONDS, Daemon, Network, environment, free_port, open_relay
 from tests.e2e.stories import issue, large_file, open_person, received
 from tests.namespaces import Link, needs_namespaces, open_link
 from tests.town import make_home, read_files
@@ -114,6 +118,54 @@ async def test_a_relay_that_is_replaced_does_not_end_a_transfer(
             sent = await person.send(prepared, progress=watch, patience_seconds=60)
     assert sent.verified
     assert received(hidden.receiver, sent.transfer_id) == files
+
+
+async def test_an_interrupt_ends_a_command_that_tries_again(network: Network, tmp_path: Path) -> None:
+    """Ctrl-C while the way is gone: the command ends at once, with its own exit code, and the transfer is kept."""
+    port, target = free_port(), free_port()
+    settings = f'listen = ["/ip4/127.0.0.1/tcp/{target}"]\nannounce = ["/ip4/127.0.0.1/tcp/{port}"]'
+    receiver = network.make_receiver("lost", network=settings)
+    receiver.start().wait_ready()
+    home = tmp_path / "person"
+    async with open_person(home) as person:
+        package = await issue(network, person, large_file(20 << 20))
+    card = str(receiver.home / "card.ddtp-card")
+    command = ["--home", str(home), "send", str(package.path), "--to", card, "--yes", "--json"]
+    sender = await trio.lowlevel.open_process(
+        [sys.executable, "-m", "ddtp", *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    )
+    assert sender.stderr is not None
+    said: list[str] = []
+    with trio.fail_after(4 * PATIENCE_SECONDS):
+        async with trio.open_nursery() as nursery:
+            way = await nursery.start(carry, port, target)
+            async for text in lines(sender.stderr):
+                said.append(text)
+                phase = json.loads(text).get("progress", {}).get("phase")
+                if phase == "sending":
+                    way.cancel()
+                if phase == "reconnecting" and not any("reconnecting" in earlier for earlier in said[:-1]):
+                    sender.send_signal(signal.SIGINT)
+                    interrupted = trio.current_time()
+            assert await sender.wait() == 130
+            assert trio.current_time() - interrupted < 5
+        await sender.stderr.aclose()
+    async with open_person(home) as person:
+        (row,) = await person.transfers()
+        assert row.state is TransferState.FAILED
+
+
+async def carry(port: int, target: int, *, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
+    """A way to a receiver, until its scope is cancelled."""
+    with trio.CancelScope() as scope:
+        async with open_relay(port, target) as relay:
+            relay.block_at_bytes = 4 << 20
+            task_status.started(scope)
+            await trio.sleep_forever()
 
 
 @needs_namespaces
