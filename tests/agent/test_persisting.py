@@ -221,6 +221,35 @@ async def test_a_transfer_goes_on_by_itself_after_every_cut(far: Far) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("phase", [Phase.RECEIPT, Phase.KEY, Phase.VERIFYING])
+async def test_a_cut_near_the_end_costs_nothing(far: Far, phase: Phase) -> None:
+    """Whatever of receipt, key and verdict was under way: there is one verdict, and the receiver has the data once."""
+    person = await far.town.person()
+    package = await far.town.issue(person)
+    await far.join()
+    prepared = await person.prepare(package.path, card=far.town.receiver.card)
+    cuts: list[Progress] = []
+
+    async def rejoin() -> None:
+        await trio.sleep(0.5)
+        await far.join()
+
+    def watch(progress: Progress) -> None:
+        if progress.phase is phase and not cuts:
+            cuts.append(progress)
+            far.cut.cancel()
+            far.nursery.start_soon(rejoin)
+
+    with trio.fail_after(PATIENCE_SECONDS):
+        sent = await person.send(prepared, progress=watch, patience_seconds=PATIENCE)
+    assert sent.verified
+    assert cuts
+    (row,) = await person.transfers()
+    assert row.state is TransferState.VERIFIED
+    assert [row.state for row in await far.town.receiver.agent.transfers()] == [TransferState.VERIFIED]
+
+
+@pytest.mark.slow
 async def test_an_interrupt_ends_the_waiting_at_once(far: Far) -> None:
     """While it waits for a network that does not come back; the transfer can be resumed later."""
     person = await far.town.person()
