@@ -9,8 +9,9 @@ import trio
 
 from ddtp.transfer.stream import RawStream
 
-PIECE_BYTES: Final = 65_536
-"""One Yamux frame and one Noise message below it; memory of a circuit is a few of these and the windows."""
+PIECE_BYTES: Final = 65_507
+"""With Yamux's header and the tag exactly one Noise message, as a record of spec/14 s.3; more would be cut into a full
+message and a crumb."""
 
 _LOST: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
 

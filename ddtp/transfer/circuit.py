@@ -77,7 +77,6 @@ class Message:
         kind: A `HopType` or `StopType`.
         peer_id: Who is meant; None if nobody.
         expires: Of a reservation, in seconds since the epoch; None without one.
-        voucher: Of a reservation: what the relay has signed.
         limit: Of circuits; None if nothing is said.
         status: Of an answer; None otherwise. Any number, because a relay may know newer ones.
     """
@@ -85,14 +84,13 @@ class Message:
     kind: int
     peer_id: str | None = None
     expires: int | None = None
-    voucher: bytes = b""
     limit: Limit | None = None
     status: int | None = None
 
 
 def encode_hop(message: Message) -> bytes:
     """Encode a message of `HOP`, with its length."""
-    reservation = None if message.expires is None else _number(1, message.expires) + _bytes(3, message.voucher)
+    reservation = None if message.expires is None else _number(1, message.expires)
     body = _number(1, message.kind) + _peer(message) + _bytes(3, reservation) + _limit(4, message)
     return _framed(body + _number(5, message.status))
 
@@ -110,12 +108,11 @@ def parse_hop(body: bytes) -> Message:
         ProtocolViolation: It is malformed.
     """
     numbers, texts = _read(body)
-    reserved = _read(texts[3]) if 3 in texts else ({}, {})
+    reserved = _read(texts[3])[0] if 3 in texts else None
     return Message(
         kind=_kind(numbers, len(HopType)),
         peer_id=_peer_id(texts),
-        expires=reserved[0].get(1, 0) if 3 in texts else None,
-        voucher=reserved[1].get(3, b""),
+        expires=None if reserved is None else reserved.get(1, 0),
         limit=_parse_limit(texts.get(4)),
         status=numbers.get(5),
     )

@@ -48,7 +48,8 @@ class RelayLimits:
         reservations_per_address: For one IP address (or network, in IPv6): a branch behind one gateway fits.
         reservation_seconds: How long one lasts unless it is renewed.
         circuits: At a time, each with up to two windows of Yamux in memory.
-        circuits_per_peer: From one peer, and to one peer.
+        circuits_from_peer: Of one identity that dials.
+        circuits_to_peer: To one reservation: as many as its host takes from one relay.
         circuit_seconds: How long a circuit lasts; a transfer that is cut goes on over the next one.
         circuit_bytes: How much a circuit carries in each direction.
     """
@@ -58,7 +59,8 @@ class RelayLimits:
     reservations_per_address: int = 16
     reservation_seconds: int = 3600
     circuits: int = 128
-    circuits_per_peer: int = 16
+    circuits_from_peer: int = 16
+    circuits_to_peer: int = 32
     circuit_seconds: int = 3600
     circuit_bytes: int = 16 << 30
 
@@ -67,10 +69,10 @@ class RelayLimits:
         both = self.reservations + self.circuits
         return HostLimits(
             connections=both + both // 2,
-            connections_per_address=4 * max(self.reservations_per_address, self.circuits_per_peer),
-            connections_per_peer=self.circuits_per_peer + 2,
+            connections_per_address=4 * max(self.reservations_per_address, self.circuits_from_peer),
+            connections_per_peer=self.circuits_from_peer + 2,
             streams_per_protocol=both + both // 2,
-            stream_share=4 * max(self.reservations_per_address, self.circuits_per_peer),
+            stream_share=4 * max(self.reservations_per_address, self.circuits_from_peer),
         )
 
 
@@ -98,8 +100,8 @@ class Relay:
         self._clock = clock
         self._held: dict[str, _Held] = {}
         self._places = Places(limits.reservations, limits.reservations_per_address)
-        self._sources = Places(limits.circuits, limits.circuits_per_peer)
-        self._targets = Places(limits.circuits, limits.circuits_per_peer)
+        self._sources = Places(limits.circuits, limits.circuits_from_peer)
+        self._targets = Places(limits.circuits, limits.circuits_to_peer)
 
     def serve(self, host: Host) -> None:
         """Answer on a host, which should have the bounds of `RelayLimits.for_host`."""

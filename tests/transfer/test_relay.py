@@ -141,9 +141,10 @@ async def test_a_circuit_is_cut_at_its_time() -> None:
             await stream.receive_some()
 
 
-async def test_one_peer_cannot_take_all_circuits() -> None:
-    """Above the bound the newcomer hears why; a freed place is free."""
-    async with open_ring(replace(LIMITS, circuits_per_peer=2)) as ring, dialler() as client:
+@pytest.mark.parametrize("bound", ["circuits", "circuits_from_peer", "circuits_to_peer"])
+async def test_one_peer_cannot_take_all_circuits(bound: str) -> None:
+    """Above a bound the newcomer hears why; a freed place is free."""
+    async with open_ring(replace(LIMITS, **{bound: 2})) as ring, dialler() as client:
         held = [await client.dial([ring.address], "/ddtp/hold/1", timeout_seconds=10) for _ in range(2)]
         with pytest.raises(PeerUnreachable, match="resource limit exceeded"):
             await client.dial([ring.address], PROTOCOL, timeout_seconds=10)
