@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import base58
@@ -83,6 +84,27 @@ class ReceiverSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RelaySettings:
+    """Settings of `ddtp relay`.
+
+    Attributes:
+        listen: Multiaddrs to listen on.
+        peers: Network identities that may hold a place; empty for everybody.
+        reservations: Places, at least 1.
+        circuits: Connections through the relay at a time, at least 1.
+        circuit_seconds: How long one lasts, at least 1.
+        circuit_bytes: How much one carries in each direction, at least 1.
+    """
+
+    listen: tuple[str, ...]
+    peers: frozenset[str] = frozenset()
+    reservations: int = 128
+    circuits: int = 128
+    circuit_seconds: int = 3600
+    circuit_bytes: int = 16 << 30
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All settings of one home.
 
@@ -94,6 +116,9 @@ class Config:
         passphrase_file: File whose first line opens the key file.
         listen: Multiaddrs to listen on; port 0 takes a free one.
         announce: Multiaddrs to put on the card instead of those listened on (behind NAT).
+        lan: IPv4 networks on which this home looks for peers, and its service lets itself be found; none by default.
+        relays: Multiaddrs, with peer ids, of relays at which the service holds a place (behind NAT).
+        relay: Settings of a relay of our own.
         institution: Set for institutions.
         roles: What `ddtp serve` does.
         drain_seconds: How long a stopping daemon lets transfers in flight go on.
@@ -116,6 +141,9 @@ class Config:
     passphrase_file: Path | None = None
     listen: tuple[str, ...] = DEFAULT_LISTEN
     announce: tuple[str, ...] = ()
+    lan: tuple[str, ...] = ()
+    relays: tuple[str, ...] = ()
+    relay: RelaySettings | None = None
     institution: Institution | None = None
     roles: frozenset[Role] = frozenset()
     drain_seconds: int = DEFAULT_DRAIN_SECONDS
@@ -320,12 +348,15 @@ def _config(reader: _Reader, home: Path | None, chosen: Path, environment: Mappi
         passphrase_file=Path(passphrase) if passphrase else in_file_passphrase,
         listen=network.texts("listen", default=DEFAULT_LISTEN),
         announce=network.texts("announce"),
+        lan=_networks(network.texts("lan")),
+        relays=network.texts("relays"),
+        relay=_relay(reader.section("relay")),
         institution=_institution(reader.section("institution")),
         roles=_roles(serve.texts("roles"), reader.file),
         drain_seconds=serve.number("drain_seconds", default=DEFAULT_DRAIN_SECONDS),
         ledger_origin=ledger.text("origin"),
         admission=_admission(ledger.texts("attestors")),
-        ledger_writers=_peer_ids(ledger.texts("writers")),
+        ledger_writers=_peer_ids(ledger.texts("writers"), "[ledger] writers"),
         ledger_closed=ledger.flag("closed"),
         ledger=ledger.path("card"),
         receiver=_receiver(reader.section("receiver"), place),
@@ -368,15 +399,45 @@ def _admission(attestors: tuple[str, ...]) -> AdmissionPolicy:
         raise ConfigInvalid(f"expected DIDs of institutions in [ledger] attestors: {err.message}") from err
 
 
-def _peer_ids(texts: tuple[str, ...]) -> frozenset[str]:
+def _peer_ids(texts: tuple[str, ...], place: str) -> frozenset[str]:
     for text in texts:
         try:
             raw = base58.b58decode(text)
         except ValueError:
             raw = b""
         if len(raw) != len(PEER_ID_PREFIX) + 32 or not raw.startswith(PEER_ID_PREFIX):
-            raise ConfigInvalid(f"expected peer ids in [ledger] writers, found {text[:64]!r}")
+            raise ConfigInvalid(f"expected peer ids in {place}, found {text[:64]!r}")
     return frozenset(texts)
+
+
+def _networks(texts: tuple[str, ...]) -> tuple[str, ...]:
+    for text in texts:
+        try:
+            IPv4Network(text)
+        except ValueError as err:
+            raise ConfigInvalid(
+                f"expected IPv4 networks such as 192.168.0.0/16 in [network] lan, found {text[:64]!r}"
+            ) from err
+    return texts
+
+
+def _relay(section: _Reader | None) -> RelaySettings | None:
+    if section is None:
+        return None
+    default = RelaySettings(listen=())
+    numbers = {
+        key: section.number(key, default=getattr(default, key))
+        for key in ("reservations", "circuits", "circuit_seconds", "circuit_bytes")
+    }
+    for key, value in numbers.items():
+        if not value:
+            raise ConfigInvalid(f"expected at least 1 for [relay] {key} in {section.file}, found 0")
+    listen = section.texts("listen")
+    if not listen:
+        raise ConfigInvalid(f"expected the setting [relay] listen in {section.file}, found none")
+    settings = RelaySettings(listen=listen, peers=_peer_ids(section.texts("peers"), "[relay] peers"), **numbers)
+    section.end()
+    return settings
 
 
 def _institution(section: _Reader | None) -> Institution | None:

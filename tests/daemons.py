@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -39,18 +40,20 @@ class Daemon:
         home: Its home.
         process: The running process, or None.
         card: The card that it gave out last.
+        command: What it runs.
     """
 
     home: Path
     process: subprocess.Popen[str] | None = None
     card: Signed[Card] | None = None
+    command: str = "serve"
 
     def start(self) -> "Daemon":
         """Start the process without waiting for it."""
         log = (self.home / "log.jsonl").open("a")
         with log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "ddtp", "--home", str(self.home), "serve"],
+                [sys.executable, "-m", "ddtp", "--home", str(self.home), self.command],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -68,14 +71,18 @@ class Daemon:
         """Ids of the processes that the running process has started."""
         return Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
 
-    def wait_ready(self) -> Signed[Card]:
+    def wait_line(self) -> dict[str, Any]:
         """Wait for the line that says where it answers."""
         assert self.process is not None
         assert self.process.stdout is not None
         ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE_SECONDS)
         line = self.process.stdout.readline() if ready else ""
         assert line, f"expected a daemon that answers, found: {self.log()}"
-        self.card = parse_card(Path(json.loads(line)["card"]).read_text(), now=int(time.time()))
+        return json.loads(line)
+
+    def wait_ready(self) -> Signed[Card]:
+        """Wait until it answers, and read its card."""
+        self.card = parse_card(Path(self.wait_line()["card"]).read_text(), now=int(time.time()))
         return self.card
 
     @property

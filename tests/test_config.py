@@ -16,6 +16,7 @@ from ddtp.config import (
     Config,
     Institution,
     ReceiverSettings,
+    RelaySettings,
     default_home,
     load_config,
 )
@@ -34,6 +35,16 @@ passphrase_file = "secret"
 listen = ["/ip4/0.0.0.0/tcp/4001", "/ip6/::/tcp/4001"]
 announce = ["/dns4/bank.example/tcp/4001"]
 send_limit = "2MB/s"
+lan = ["192.168.7.0/24"]
+relays = ["/dns4/relay.example/tcp/4001/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"]
+
+[relay]
+listen = ["/ip4/0.0.0.0/tcp/4002"]
+peers = ["12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"]
+reservations = 7
+circuits = 8
+circuit_seconds = 9
+circuit_bytes = 10
 
 [institution]
 name = "Bank B"
@@ -94,6 +105,16 @@ def test_every_setting_is_read(file: Path) -> None:
         passphrase_file=here / "secret",
         listen=("/ip4/0.0.0.0/tcp/4001", "/ip6/::/tcp/4001"),
         announce=("/dns4/bank.example/tcp/4001",),
+        lan=("192.168.7.0/24",),
+        relays=("/dns4/relay.example/tcp/4001/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN",),
+        relay=RelaySettings(
+            listen=("/ip4/0.0.0.0/tcp/4002",),
+            peers=frozenset({"12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"}),
+            reservations=7,
+            circuits=8,
+            circuit_seconds=9,
+            circuit_bytes=10,
+        ),
         institution=Institution("Bank B", "CN", "privacy@bank-b.example"),
         roles=frozenset(Role),
         drain_seconds=5,
@@ -252,6 +273,15 @@ def test_near_names_are_offered(file: Path) -> None:
         "[network]\nsend_limit = '2Mbit/s'",
         "[notify]\ncommand = 'notify-send done'",
         "[notify]\nshell = true",
+        "[network]\nlan = ['192.168.7.1/24']",
+        "[network]\nlan = ['fd00::/8']",
+        "[network]\nlan = true",
+        "[network]\nrelays = 'x'",
+        "[relay]",
+        "[relay]\nlisten = []",
+        "[relay]\nlisten = ['/ip4/0.0.0.0/tcp/1']\ncircuits = 0",
+        "[relay]\nlisten = ['/ip4/0.0.0.0/tcp/1']\npeers = ['x']",
+        "[relay]\nlisten = ['/ip4/0.0.0.0/tcp/1']\nspeed = 1",
         "serve = []",
         "[serve]\nroles = 'ledger'",
         "[serve]\nroles = ['king']",

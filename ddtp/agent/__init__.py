@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ddtp.agent.blocking import BlockingAgent
+    from ddtp.agent.delivering import SentTransfer
     from ddtp.agent.exporting import ExportedTransfer
     from ddtp.agent.facade import Agent, open_agent
     from ddtp.agent.inbox import ReceivedData
     from ddtp.agent.issuing import Draft, IssuedPackage
-    from ddtp.agent.sending import PreparedTransfer, SentTransfer
+    from ddtp.agent.sending import PreparedTransfer
     from ddtp.store.records import Direction, PackageRow, TransferRow, TransferState
     from ddtp.transfer.pacing import Pace
     from ddtp.transfer.ports import Phase, Progress

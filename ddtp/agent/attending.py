@@ -34,10 +34,12 @@ LAST_NOTE_SECONDS: Final = 1.0
 
 _HELD_BACK: Final = frozenset({Phase.SEALING, Phase.SENDING})
 """Phases in which a pause shows at once."""
-_BREAKABLE: Final = _HELD_BACK | {Phase.CONNECTING, Phase.WAITING}
+_BETWEEN: Final = frozenset({Phase.CONNECTING, Phase.RECONNECTING})
+"""Phases without a connection: the next one begins with what the receiver says then."""
+_BREAKABLE: Final = _HELD_BACK | _BETWEEN | {Phase.WAITING}
 """Phases that a long pause breaks off; later ones move no payload and come to their end."""
 
-_UNCOUNTED: Final = frozenset({Phase.CONNECTING, Phase.WAITING, Phase.SEALING})
+_UNCOUNTED: Final = _BETWEEN | {Phase.WAITING, Phase.SEALING}
 """Phases that do not tell what the receiver has."""
 
 _logger = logging.getLogger(__name__)
@@ -96,6 +98,7 @@ class Attendance:
         self._noted_at = -NOTE_SECONDS
         self._scope = trio.CancelScope()
         self._passed = Pace(within=pace)
+        self._passed_before = 0
         self._accepted: Progress | None = None
 
     async def attend(self, exchange: Callable[[Tell, Pace], Awaitable[Result]]) -> Result:
@@ -121,7 +124,7 @@ class Attendance:
     async def _run(self, exchange: Callable[[Tell, Pace], Awaitable[Result]]) -> list[Result]:
         """Run an exchange once; return its result, or nothing if it was broken off by a pause."""
         results, failures = list[Result](), list[DdtpError]()
-        self._passed, self._accepted = Pace(within=self._pace), None
+        self._passed, self._passed_before, self._accepted = Pace(within=self._pace), 0, None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch)
             with trio.CancelScope() as self._scope:
@@ -183,13 +186,17 @@ class Attendance:
         self._noted_bytes = done_bytes
 
     def _tell(self, progress: Progress) -> None:
+        if progress.phase in _BETWEEN:
+            self._accepted = None
         if progress.phase is Phase.SENDING and self._accepted is None:
-            self._accepted = progress  # its bytes are those that the receiver held before
+            # its bytes are those that the receiver held before
+            self._accepted, self._passed_before = progress, self._passed.passed_bytes
         self._last = progress
         self._show()
 
     def _show(self) -> None:
-        last, accepted, passed_bytes = self._last, self._accepted, self._passed.passed_bytes
+        last, accepted = self._last, self._accepted
+        passed_bytes = self._passed.passed_bytes - self._passed_before
         if last.phase is Phase.SEALING and passed_bytes and accepted is not None:
             last = accepted  # what the receiver holds is done with, and its next word has not come yet
         resting = self._paused and last.phase in _HELD_BACK

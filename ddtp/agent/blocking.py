@@ -9,11 +9,12 @@ from typing import Self, TypeVar, final
 
 import trio
 
+from ddtp.agent.delivering import SentTransfer
 from ddtp.agent.exporting import ExportedTransfer
 from ddtp.agent.facade import Agent, open_agent
 from ddtp.agent.inbox import ReceivedData
 from ddtp.agent.issuing import Draft, IssuedPackage
-from ddtp.agent.sending import PreparedTransfer, SentTransfer
+from ddtp.agent.sending import PreparedTransfer
 from ddtp.consent.grant import HOW_PROGRAM
 from ddtp.errors import InternalError
 from ddtp.identity.document import Card
@@ -125,9 +126,12 @@ class BlockingAgent:
         how: str = HOW_PROGRAM,
         progress: Callable[[Progress], None] = lambda _progress: None,
         pace: Pace | None = None,
+        patience_seconds: float = 0,
     ) -> SentTransfer:
         """See `Agent.send`."""
-        return self.call(lambda agent: agent.send(prepared, how=how, progress=progress, pace=pace))
+        return self.call(
+            lambda agent: agent.send(prepared, how=how, progress=progress, pace=pace, patience_seconds=patience_seconds)
+        )
 
     def resume(
         self,
@@ -135,9 +139,12 @@ class BlockingAgent:
         *,
         progress: Callable[[Progress], None] = lambda _progress: None,
         pace: Pace | None = None,
+        patience_seconds: float = 0,
     ) -> SentTransfer:
         """See `Agent.resume`."""
-        return self.call(lambda agent: agent.resume(transfer_id, progress=progress, pace=pace))
+        return self.call(
+            lambda agent: agent.resume(transfer_id, progress=progress, pace=pace, patience_seconds=patience_seconds)
+        )
 
     def packages(self) -> list[PackageRow]:
         """See `Agent.packages`."""

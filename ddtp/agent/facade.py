@@ -14,12 +14,13 @@ import trio
 from ddtp.agent import anchoring, collecting, exporting, issuing, notifying, sending, witnessing
 from ddtp.agent.addressing import holder_address
 from ddtp.agent.context import DIAL_TIMEOUT_SECONDS, Context
+from ddtp.agent.delivering import SentTransfer
 from ddtp.agent.dialing import check_role
 from ddtp.agent.exporting import ExportedTransfer
 from ddtp.agent.inbox import ReceivedData, find_received
 from ddtp.agent.issuing import Draft, IssuedPackage
 from ddtp.agent.opening import open_package
-from ddtp.agent.sending import PreparedTransfer, SentTransfer
+from ddtp.agent.sending import PreparedTransfer
 from ddtp.chain.ledger import Ledger
 from ddtp.chain.sqlite_ledger import open_sqlite_ledger
 from ddtp.config import LEDGER_FILE, Config, load_config
@@ -36,6 +37,7 @@ from ddtp.store.keystore import is_locked, load_identity
 from ddtp.store.packages import PACKAGE_SUFFIX
 from ddtp.store.records import Direction, PackageRow, Records, TransferRow, open_records
 from ddtp.transfer.host import Host, open_host
+from ddtp.transfer.lan import search
 from ddtp.transfer.pacing import Pace
 from ddtp.transfer.ports import Progress
 from ddtp.transfer.stream import FlowStream
@@ -182,6 +184,7 @@ class Agent:
         how: str = HOW_PROGRAM,
         progress: Callable[[Progress], None] = lambda _progress: None,
         pace: Pace | None = None,
+        patience_seconds: float = 0,
     ) -> SentTransfer:
         """Send what a person has confirmed, by an act that `how` describes; see `sending.send`.
 
@@ -189,7 +192,9 @@ class Agent:
         """
         pace = pace or self._pace()
         async with notifying.telling(self.context, prepared.transfer_id):
-            return await sending.send(self.context, prepared, how=how, progress=progress, pace=pace)
+            return await sending.send(
+                self.context, prepared, how=how, progress=progress, pace=pace, patience_seconds=patience_seconds
+            )
 
     async def resume(
         self,
@@ -197,6 +202,7 @@ class Agent:
         *,
         progress: Callable[[Progress], None] = lambda _progress: None,
         pace: Pace | None = None,
+        patience_seconds: float = 0,
     ) -> SentTransfer:
         """Run a transfer again that was broken off or paused; see `sending.resume`.
 
@@ -204,7 +210,9 @@ class Agent:
         """
         pace = pace or self._pace()
         async with notifying.telling(self.context, transfer_id):
-            return await sending.resume(self.context, transfer_id, progress=progress, pace=pace)
+            return await sending.resume(
+                self.context, transfer_id, progress=progress, pace=pace, patience_seconds=patience_seconds
+            )
 
     async def transfers(self, *, direction: Direction | None = None) -> list[TransferRow]:
         """Return the transfers of this home, newest first."""
@@ -361,7 +369,9 @@ async def open_agent(
     ):
 
         async def dial(addresses: Sequence[str], protocol: str) -> FlowStream:
-            return await host.dial(addresses, protocol, timeout_seconds=DIAL_TIMEOUT_SECONDS)
+            wanted = {address.rpartition("/")[2] for address in addresses}
+            sources = [search(wanted, settings.lan)] if settings.lan and wanted else []
+            return await host.dial(addresses, protocol, timeout_seconds=DIAL_TIMEOUT_SECONDS, sources=sources)
 
         context = Context(
             config=settings,

@@ -246,14 +246,22 @@ class Receiver:
         return ReceiptMessage(stage=stage, receipt=signed.envelope)
 
     async def aclose(self) -> None:
-        """Release files; what is durable stays for the next attempt, and nothing readable stays without a receipt."""
+        """Release files; what arrived stays for the next attempt, and nothing readable stays without a receipt."""
         with trio.CancelScope(shield=True):
             if self._blob is not None:
-                await trio.to_thread.run_sync(self._blob.close)
+                await trio.to_thread.run_sync(self._close_blob, self._blob)
             if self._cipher is not None:
                 await self._withdraw_unsigned(self._cipher.body.transfer_id)
         if self._claim is not None:
             self._shared.release(self._claim)
+
+    def _close_blob(self, blob: SealedBlob) -> None:
+        """Keep what arrived since the last sync: a relay may cut every circuit before the next one is due."""
+        try:
+            with contextlib.suppress(EnvironmentProblem):  # a disk that refuses keeps what was durable before
+                blob.sync()
+        finally:
+            blob.close()
 
     async def _withdraw_unsigned(self, transfer_id: bytes) -> None:
         """Take files back whose receipt could not be kept, because the disk refused or a newer exchange took over."""

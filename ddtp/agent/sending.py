@@ -7,17 +7,17 @@ again that was broken off: same transfer id, same sealed bytes, same grant.
 
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import trio
 
 from ddtp.agent.anchoring import anchor, remote_ledger
-from ddtp.agent.attending import Attendance, sending_alone
-from ddtp.agent.context import CALL_TIMEOUT_SECONDS, REQUEST_PROTOCOL, TRANSFER_PROTOCOL, Context
-from ddtp.agent.dialing import naming, questions
-from ddtp.agent.exchange import UNBOUND, HolderSide, Material, leaf_path
+from ddtp.agent.context import CALL_TIMEOUT_SECONDS, REQUEST_PROTOCOL, Context
+from ddtp.agent.delivering import SentTransfer, deliver, outcome_of
+from ddtp.agent.dialing import questions
+from ddtp.agent.exchange import UNBOUND, Material
 from ddtp.agent.opening import OpenPackage, choose, open_package, transfer_content
 from ddtp.chain.proof import OfferAnchors
 from ddtp.chain.statement import EntryKind
@@ -27,16 +27,11 @@ from ddtp.consent.grant import Grant, build_grant
 from ddtp.consent.request import Ask, Request, check_request, parse_request
 from ddtp.errors import (
     ConsentInvalid,
-    ContentMismatch,
-    DdtpError,
     EnvironmentProblem,
     NotFound,
-    PeerAborted,
-    PeerRefused,
     PeerStalled,
     PeerVanished,
     PolicyRefused,
-    StorageFailed,
     UsageError,
 )
 from ddtp.identity.document import Card, LogRef, parse_card
@@ -44,21 +39,21 @@ from ddtp.identity.language import Language
 from ddtp.protocol import envelope
 from ddtp.protocol.chunks import CONTENT_KEY_SIZE, SALT_SIZE
 from ddtp.protocol.envelope import Signed
-from ddtp.protocol.messages import Offer, Stage
+from ddtp.protocol.messages import Offer
 from ddtp.protocol.openings import Disclosure, Openings
 from ddtp.protocol.package import Manifest
-from ddtp.store.leaf_log import delete_leaf_log
-from ddtp.store.records import KEY_RELEASE_STAGE, Direction, PackageRow, ReceiptRow, TransferRow, TransferState
+from ddtp.store.records import Direction, PackageRow, TransferRow, TransferState
 from ddtp.transfer import rpc
 from ddtp.transfer.pacing import Pace
-from ddtp.transfer.ports import Deadlines, Phase, Progress
-from ddtp.transfer.sender import send_transfer
-from ddtp.verify.receipt import Receipt, ReceiptStage
+from ddtp.transfer.ports import Phase, Progress
+from ddtp.verify.receipt import Receipt
 
 MAX_REQUEST_BYTES = 1 << 20
 """A signed request: a page of text per purpose is a few kilobytes."""
 AFTERMATH_SECONDS = 20.0
-"""For writing down how an exchange ended, even while everything is being cancelled: one dial and two questions."""
+"""For writing down how an exchange ended: one dial and two questions."""
+INTERRUPTED_SECONDS = 2.0
+"""For the same while somebody waits for the program to end: a ledger that answers does so in milliseconds."""
 PASSING_REFUSALS = frozenset(
     {EnvironmentProblem.code, PeerStalled.code, PeerVanished.code}
     | {problem.code for problem in EnvironmentProblem.__subclasses__()}
@@ -102,31 +97,6 @@ class PreparedTransfer:
     item_names: tuple[str, ...]
     content_bytes: int
     issuer_name: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class SentTransfer:
-    """The outcome of a transfer.
-
-    Attributes:
-        transfer_id: 16 bytes.
-        receiver: DID.
-        receiver_name: Name on the card.
-        receipt: The receiver's signed last word, checked.
-        verified: True if it says "verified".
-        failed_step: Number of the verification step that failed at the receiver, if not verified.
-        reason: The receiver's reason, if not verified.
-        content_bytes: Bytes of content that were sealed.
-    """
-
-    transfer_id: bytes
-    receiver: str
-    receiver_name: str
-    receipt: Signed[Receipt]
-    verified: bool
-    failed_step: int | None
-    reason: str | None
-    content_bytes: int
 
 
 async def prepare(
@@ -214,7 +184,13 @@ async def fetch_request(context: Context, card: Signed[Card], *, template: str |
 
 
 async def send(
-    context: Context, prepared: PreparedTransfer, *, how: str, progress: Callable[[Progress], None], pace: Pace
+    context: Context,
+    prepared: PreparedTransfer,
+    *,
+    how: str,
+    progress: Callable[[Progress], None],
+    pace: Pace,
+    patience_seconds: float = 0,
 ) -> SentTransfer:
     """Grant, anchor and send what a person has confirmed; if it was sent before, go on with that transfer.
 
@@ -224,6 +200,7 @@ async def send(
         how: By what act, in words that the grant will hold.
         progress: Told of every step; must not block.
         pace: How fast, and whether it rests; a pause also comes from, and is told to, other processes of this home.
+        patience_seconds: How long to try again what the network broke off, without anything new; see `persisting`.
 
     Raises:
         PeerUnreachable, PeerRefused, PeerAborted, PeerStalled, PeerVanished: The exchange did not come to an end; the
@@ -234,7 +211,9 @@ async def send(
         EnvironmentProblem: This machine's disk or network refuses.
     """
     if await context.records.find_transfer(prepared.transfer_id) is not None:
-        return await resume(context, prepared.transfer_id, progress=progress, pace=pace)
+        return await resume(
+            context, prepared.transfer_id, progress=progress, pace=pace, patience_seconds=patience_seconds
+        )
     progress(Progress(Phase.CONSENT))
     async with _opened(context, prepared.path) as opened:
         grant = _grant(context, prepared, opened, how=how)
@@ -281,11 +260,17 @@ async def send(
         await context.records.save_card(row.peer, prepared.card.envelope, now=now)
         if not await context.records.add_transfer(row):
             raise PolicyRefused("expected one sending at a time of what was confirmed once, found another one")
-        return await _run(context, Material(row, opened, content, prepared.card, log), progress=progress, pace=pace)
+        material = Material(row, opened, content, prepared.card, log)
+        return await deliver(context, material, progress=progress, pace=pace, patience_seconds=patience_seconds)
 
 
 async def resume(
-    context: Context, transfer_id: bytes, *, progress: Callable[[Progress], None], pace: Pace
+    context: Context,
+    transfer_id: bytes,
+    *,
+    progress: Callable[[Progress], None],
+    pace: Pace,
+    patience_seconds: float = 0,
 ) -> SentTransfer:
     """Run a transfer again that did not come to an end; one that did gives its outcome again, and nobody is asked.
 
@@ -299,7 +284,7 @@ async def resume(
     if row is not None and row.direction is Direction.OUT and row.state in _CONCLUDED:
         receipts = await context.records.receipts(transfer_id)
         last = envelope.verify(Receipt, receipts[row.state.value].envelope)
-        return _outcome(row, last, content_bytes=Offer.parse(row.offer).seal.content_bytes)
+        return outcome_of(row, last, content_bytes=Offer.parse(row.offer).seal.content_bytes)
     if row is None or row.direction is not Direction.OUT or row.secret is None:
         raise NotFound("expected an outgoing transfer that can go on, found none")
     package, card = await context.records.find_package(row.package_id), await context.records.find_card(row.peer)
@@ -323,106 +308,7 @@ async def resume(
         receiver = parse_card(card, now=context.clock())
         log = find_log(receiver.body, envelope.verify(Request, offer.request).body)
         material = Material(row, opened, content, receiver, log)
-        return await _run(context, material, progress=progress, pace=pace)
-
-
-async def _run(
-    context: Context, material: Material, *, progress: Callable[[Progress], None], pace: Pace
-) -> SentTransfer:
-    transfer_id = material.row.transfer_id
-    with sending_alone(context.config.home, transfer_id):
-        attendance = Attendance(context.records, transfer_id, pace=pace, progress=progress)
-        return await attendance.attend(lambda tell, passed: _exchange(context, material, progress=tell, pace=passed))
-
-
-async def _exchange(
-    context: Context, material: Material, *, progress: Callable[[Progress], None], pace: Pace
-) -> SentTransfer:
-    row, card = material.row, material.card
-    progress(Progress(Phase.CONNECTING))  # before the dial, which may take long
-    kept = (await context.records.receipts(row.transfer_id)).get(Stage.CIPHER.value)
-    port = HolderSide(context, material, cipher=kept, progress=progress)
-    receipt, failure = None, DdtpError("interrupted on this side")
-    try:
-        with naming(card.body.name):
-            stream = await context.dial(card.body.addresses, TRANSFER_PROTOCOL)
-        answer = await send_transfer(stream, port, progress=progress, deadlines=Deadlines(), pace=pace)
-        receipt = port.check(answer)
-    except DdtpError as err:
-        failure = err
-        raise
-    finally:
-        if receipt is None:
-            with trio.CancelScope(deadline=trio.current_time() + AFTERMATH_SECONDS, shield=True):
-                await _record_failure(context, row, failure)
-                await _anchor_release(context, material)
-    await _forget_leaves(context, row.transfer_id)
-    await context.records.conclude(
-        row.transfer_id,
-        TransferState(answer.stage.value),
-        receipt=ReceiptRow(answer.stage.value, receipt.envelope, anchor=None),
-        now=context.clock(),
-        failed_step=receipt.body.step,
-        reason=receipt.body.reason,
-    )
-    return _outcome(row, receipt, content_bytes=material.content.header.content_bytes)
-
-
-def _outcome(row: TransferRow, receipt: Signed[Receipt], *, content_bytes: int) -> SentTransfer:
-    return SentTransfer(
-        transfer_id=row.transfer_id,
-        receiver=row.peer,
-        receiver_name=row.peer_name,
-        receipt=receipt,
-        verified=receipt.body.stage is ReceiptStage.VERIFIED,
-        failed_step=receipt.body.step,
-        reason=receipt.body.reason,
-        content_bytes=content_bytes,
-    )
-
-
-async def _record_failure(context: Context, row: TransferRow, error: DdtpError) -> None:
-    """Keep why an exchange ended early; a refusal for good ends the transfer and destroys its key.
-
-    After the key was released nothing is over until the receiver has signed its last word: the transfer stays "keyed".
-    """
-    now, reason = context.clock(), error.message[:500]
-    known = await context.records.find_transfer(row.transfer_id)
-    if known is not None and known.state is TransferState.KEYED:
-        await context.records.set_state(row.transfer_id, TransferState.KEYED, now=now, reason=reason)
-        return
-    declined = isinstance(error, PeerRefused) and error.reason_code not in PASSING_REFUSALS
-    if declined or (isinstance(error, PeerAborted) and error.reason_code == ContentMismatch.code):
-        # the transfer is over, or what we remember of it may be wrong
-        await _forget_leaves(context, row.transfer_id)
-    state = TransferState.DECLINED if declined else TransferState.FAILED
-    await context.records.set_state(row.transfer_id, state, now=now, reason=reason, forget_secret=declined)
-
-
-async def _forget_leaves(context: Context, transfer_id: bytes) -> None:
-    with suppress(StorageFailed):  # a few bytes that are of no use to anybody may stay
-        await trio.to_thread.run_sync(delete_leaf_log, leaf_path(context, transfer_id))
-
-
-async def _anchor_release(context: Context, material: Material) -> None:
-    """Put on the ledger that the key was released, because the last receipt did not come (spec/08 s.5).
-
-    If the ledger does not answer, the next exchange that ends without a receipt tries again.
-    """
-    transfer_id = material.row.transfer_id
-    known = await context.records.find_transfer(transfer_id)
-    kept = await context.records.receipts(transfer_id)
-    release = kept.get(KEY_RELEASE_STAGE)
-    if known is None or known.state is not TransferState.KEYED or release is None or release.anchor is not None:
-        return
-    receipt = envelope.verify(Receipt, kept[Stage.CIPHER.value].envelope)
-    try:
-        async with remote_ledger(context, material.log) as ledger:
-            proof = await anchor(context, ledger, kind=EntryKind.KEY_RELEASE, subject=receipt.digest)
-    except DdtpError as err:
-        _logger.warning("the key release waits for the ledger", extra={"code": err.code})
-        return
-    await context.records.save_receipt(transfer_id, replace(release, anchor=proof.encode()))
+        return await deliver(context, material, progress=progress, pace=pace, patience_seconds=patience_seconds)
 
 
 def _grant(context: Context, prepared: PreparedTransfer, opened: OpenPackage, *, how: str) -> Signed[Grant]:

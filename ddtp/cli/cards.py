@@ -302,10 +302,10 @@ def _own_card(console: Console, addresses: tuple[str, ...]) -> "Signed[Card]":
     if not addresses and homes.daemon_runs(config):
         return read_card(homes.daemon_card(config))
     announced = addresses or config.announce
-    if not announced:
+    if not announced and not config.relays:
         raise UsageError(
             "expected an address for the card, found none",
-            hint="add --address, set [network] announce, or start the service: ddtp serve",
+            hint="add --address, set [network] announce or relays, or start the service: ddtp serve",
         )
 
     async def sign(agent: "Agent") -> "Signed[Card]":

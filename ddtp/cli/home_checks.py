@@ -197,7 +197,7 @@ def _addresses(config: "Config") -> Iterator[Finding]:
     from ddtp.daemon.readiness import check_addresses, listens_anywhere
 
     check_addresses(config)
-    detail = ", ".join(config.announce or config.listen)
+    detail = ", ".join((*(config.announce or config.listen), *config.relays))
     if config.roles and listens_anywhere(config):
         yield Finding("addresses", Health.WARNING, detail, "the port changes at each start; set [network] listen")
     else:

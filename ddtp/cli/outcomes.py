@@ -7,7 +7,7 @@ from ddtp.cli._console import Console, human_bytes, human_seconds, human_time
 from ddtp.errors import EvidenceError, VerificationFailed
 
 if TYPE_CHECKING:
-    from ddtp.agent.sending import SentTransfer
+    from ddtp.agent.delivering import SentTransfer
 
 ID_DIGITS: Final = 8
 """Of a transfer id, enough to tell a person's transfers apart."""

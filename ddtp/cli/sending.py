@@ -23,8 +23,9 @@ from ddtp.errors import (
 )
 
 if TYPE_CHECKING:
+    from ddtp.agent.delivering import SentTransfer
     from ddtp.agent.facade import Agent
-    from ddtp.agent.sending import PreparedTransfer, SentTransfer
+    from ddtp.agent.sending import PreparedTransfer
     from ddtp.config import Config
     from ddtp.consent.request import Request
     from ddtp.identity.document import Card
@@ -40,6 +41,12 @@ Template = Annotated[str | None, typer.Option(help="Which of the receiver's requ
 Items = Annotated[
     list[str] | None, typer.Option("--item", metavar="PATH", help="Show only this field, file or folder.")
 ]
+Patience = Annotated[
+    int,
+    typer.Option("--patience", metavar="SECONDS", min=0, help="Try again what the network broke off; 0 tries once."),
+]
+PATIENCE_SECONDS: Final = 600
+"""Without anything new: a router that starts again, a train in a long tunnel."""
 Purposes = Annotated[
     list[int] | None,
     typer.Option("--purpose", metavar="N", min=1, help="Agree to purpose N; by default to the required ones."),
@@ -60,6 +67,7 @@ class _Wish:
     yes: bool
     dry_run: bool
     limit: int | None = None
+    patience_seconds: int = PATIENCE_SECONDS
 
 
 def register(app: typer.Typer) -> None:
@@ -127,14 +135,16 @@ def send(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Agree without being asked.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show everything, sign and send nothing.")] = False,
     limit: Limit = None,
+    patience: Patience = PATIENCE_SECONDS,
 ) -> None:
     """Send data, with your consent.
 
     First it shows what is sent, what for, and what you agree to, and asks. The receiver gets the key only after it
     has signed for the sealed data, and signs again when it has verified it. While it is sent, p or space pauses
-    it, and lets it go on; so do ddtp transfers pause and resume.
+    it, and lets it go on; so do ddtp transfers pause and resume. A broken connection is made anew.
     """
-    wish = _Wish(template, item or (), purpose, yes=yes, dry_run=dry_run, limit=check_limit(limit))
+    rate = check_limit(limit)
+    wish = _Wish(template, item or (), purpose, yes=yes, dry_run=dry_run, limit=rate, patience_seconds=patience)
     _run(console_of(context), files, to, wish)
 
 
@@ -143,6 +153,7 @@ def resume(
     *,
     transfer: Annotated[str, typer.Argument(help="Id of the transfer, or its first digits.")],
     limit: Limit = None,
+    patience: Patience = PATIENCE_SECONDS,
 ) -> None:
     """Go on with a transfer that was broken off.
 
@@ -159,7 +170,7 @@ def resume(
         outcome = await _watch(
             console,
             agent,
-            lambda tell, pace: agent.resume(known, progress=tell, pace=pace),
+            lambda tell, pace: agent.resume(known, progress=tell, pace=pace, patience_seconds=patience),
             since=row.created,
             known=known,
             limit=rate,
@@ -222,7 +233,7 @@ def _run(console: Console, files: Sequence[Path], to: str | None, wish: _Wish) -
             if wish.dry_run:
                 _preview(console, prepared)
             else:
-                await _send(console, agent, prepared, yes=wish.yes, limit=wish.limit)
+                await _send(console, agent, prepared, wish=wish)
 
     _run_resumable(console, work)
 
@@ -365,12 +376,10 @@ def _preview(console: Console, prepared: "PreparedTransfer") -> None:
     console.note(console.words.dry_run)
 
 
-async def _send(
-    console: Console, agent: "Agent", prepared: "PreparedTransfer", *, yes: bool, limit: int | None
-) -> None:
+async def _send(console: Console, agent: "Agent", prepared: "PreparedTransfer", *, wish: _Wish) -> None:
     from ddtp.consent.grant import HOW_BEFOREHAND, HOW_TERMINAL
 
-    if yes:
+    if wish.yes:
         console.note(_screen(console, prepared))
     else:
         console.show(_screen(console, prepared))
@@ -379,13 +388,14 @@ async def _send(
     # a transfer that breaks off is resumed from the package that is remembered here
     await agent.keep(prepared.path)
     started = agent.context.clock()
-    how = HOW_BEFOREHAND if yes else HOW_TERMINAL
+    how = HOW_BEFOREHAND if wish.yes else HOW_TERMINAL
+    send = partial(agent.send, prepared, how=how, patience_seconds=wish.patience_seconds)
     outcome = await _watch(
         console,
         agent,
-        lambda tell, pace: agent.send(prepared, how=how, progress=tell, pace=pace),
+        lambda tell, pace: send(progress=tell, pace=pace),
         since=started,
-        limit=limit,
+        limit=wish.limit,
     )
     report(console, outcome)
 

@@ -47,6 +47,10 @@ def check_addresses(config: Config) -> None:
     """
     listened = [_listen_address(text) for text in config.listen]
     announced = [_announced_address(text) for text in config.announce]
+    for text in config.relays:
+        _check_relay(text)
+    if config.relays and not announced:
+        return  # the card names the relays, and of our own addresses those that are a place
     for address in announced or listened:
         if _is_unspecified(address.host):
             raise ConfigInvalid(
@@ -57,7 +61,13 @@ def check_addresses(config: Config) -> None:
 
 def listens_anywhere(config: Config) -> bool:
     """Tell whether the system chooses a port, another one at each start, so that cards given out before are wrong."""
-    return any(ListenAddress(text).port == 0 for text in config.listen)
+    return not config.relays and any(ListenAddress(text).port == 0 for text in config.listen)
+
+
+def is_place(multiaddr: str) -> bool:
+    """Tell whether a numeric address that we listen on means anything on another machine."""
+    number = ip_address(multiaddr.split("/")[2])
+    return not (number.is_unspecified or number.is_loopback)
 
 
 def _listen_address(text: str) -> ListenAddress:
@@ -65,6 +75,15 @@ def _listen_address(text: str) -> ListenAddress:
         return ListenAddress(text)
     except ConfigInvalid as err:
         raise ConfigInvalid(f"in [network] listen: {err.message}") from err
+
+
+def _check_relay(text: str) -> None:
+    try:
+        relay = PeerAddress(text)
+    except UsageError as err:
+        raise ConfigInvalid(f"in [network] relays: {err.message}") from err
+    if relay.relay_id is not None:
+        raise ConfigInvalid(f"in [network] relays: expected the address of a relay itself, found {text!r}")
 
 
 def _announced_address(text: str) -> PeerAddress:

@@ -45,7 +45,7 @@ from ddtp.chain.statement import Entry, EntryKind
 from ddtp.chain.witness import AttestRequest, attest
 from ddtp.config import CARD_FILE, Config
 from ddtp.crypto import _backend
-from ddtp.daemon.readiness import check_addresses, check_roles, listens_anywhere
+from ddtp.daemon.readiness import check_addresses, check_roles, is_place, listens_anywhere
 from ddtp.errors import ConfigInvalid, DdtpError, NotFound, Overloaded, PolicyRefused
 from ddtp.identity.document import Card, LogRef, Role, encode_card_text
 from ddtp.protocol.envelope import Signed
@@ -54,7 +54,9 @@ from ddtp.store.keystore import load_identity, locked
 from ddtp.store.records import TransferRow
 from ddtp.transfer import rpc
 from ddtp.transfer.addresses import multiaddr_group
+from ddtp.transfer.lan import announce
 from ddtp.transfer.pacing import Pace
+from ddtp.transfer.reservation import Reservations, circuit_address
 from ddtp.transfer.stream import FlowStream
 from ddtp.verify.policy import TrustPolicy
 
@@ -66,6 +68,8 @@ UNTOLD_TRANSFERS = 64
 """Transfers that have ended and wait for the command of [notify]; a slow command loses those beyond."""
 QUESTION_SECONDS = 60.0
 """For the next question on a stream."""
+RELAY_SECONDS = 10.0
+"""For a place at a relay before the service says that it is ready; it goes on asking afterwards."""
 
 _log = logging.getLogger(__name__)
 
@@ -280,10 +284,17 @@ class Service:
         async for row in self._untold:
             await notify(self._config.notify, row)
 
+    def _addresses(self) -> list[str]:
+        """Return where others reach us: relays come last, and beside them no address that leads nobody to us."""
+        config, host = self._config, self._agent.host
+        own = [f"{address}/p2p/{host.peer_id}" for address in config.announce] or list(host.addresses)
+        if config.relays and not config.announce:
+            own = [address for address in own if is_place(address)]
+        return own + [circuit_address(relay, host.peer_id) for relay in config.relays]
+
     def card(self) -> Signed[Card]:
         """Sign the card of this service."""
-        announced = self._config.announce
-        addresses = [f"{address}/p2p/{self._agent.host.peer_id}" for address in announced] or self._agent.host.addresses
+        addresses = self._addresses()
         logs: list[LogRef] = []
         if self._ledger is not None:
             logs.append(LogRef(self._ledger.origin, self._ledger.public_key, tuple(addresses)))
@@ -336,6 +347,8 @@ async def serve(config: Config, *, passphrase: str | None, ready: Callable[[Sign
             if Role.RECEIVER in config.roles:
                 nursery.start_soon(service.tidy)
                 nursery.start_soon(service.notify)
+            await nursery.start(partial(announce, agent.host.addresses, config.lan))
+            await _hold_places(agent, nursery)
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                 ready(card)
                 _log.info("serving", extra={"roles": sorted(role.value for role in config.roles)})
@@ -346,6 +359,15 @@ async def serve(config: Config, *, passphrase: str | None, ready: Callable[[Sign
                     _log.warning("transfers in flight were cut off; they can be resumed")
         (config.home / SERVICE_STATE_FILE).unlink(missing_ok=True)
     _log.info("stopped")
+
+
+async def _hold_places(agent: Agent, nursery: trio.Nursery) -> None:
+    reservations = Reservations(agent.host, agent.context.config.relays, clock=agent.context.clock)
+    nursery.start_soon(reservations.run)
+    with trio.move_on_after(RELAY_SECONDS) as scope:
+        await reservations.wait_any()
+    if scope.cancelled_caught:
+        _log.warning("no relay has a place for us yet")
 
 
 def _publish(home: Path, card: Signed[Card]) -> None:

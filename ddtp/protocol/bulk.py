@@ -1,4 +1,4 @@
-"""Chunks on connections of their own, beside the stream of a session (spec/14-transport s.6).
+"""Chunks on connections of their own, beside the stream of a session (spec/14-transport s.8).
 
 Bytes only: who connects to whom, and what moves these bytes, is in `transfer/channel`. What a frame carries is sealed
 already; the tag of a frame makes sure at once that it is what the peer of the session has sent.

@@ -140,7 +140,7 @@ class Session:
         return encode_chunk_header(index, len(sealed)), sealed
 
     def carry_chunks(self, first: int, count: int) -> None:
-        """Take note of neighbouring chunks that a bulk connection carries (spec/14 s.6), for either role.
+        """Take note of neighbouring chunks that a bulk connection carries (spec/14 s.8), for either role.
 
         Args:
             first: Position of the first one; ascending, without the chunks that the receiver holds.

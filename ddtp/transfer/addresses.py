@@ -6,7 +6,7 @@ from typing import Final, final
 
 from ddtp.errors import ConfigInvalid, UsageError
 
-_HOST_KINDS: Final = {"ip4": 4, "ip6": 6, "dns": 0, "dns4": 0, "dns6": 0}
+_HOST_KINDS: Final = {"ip4": 4, "ip6": 6, "dns": 0, "dns4": 4, "dns6": 6}
 
 IPV6_SITE_BITS: Final = 64
 """The least that one customer is given; within it an address costs nothing, so it counts as one (RFC 6177)."""
@@ -22,28 +22,45 @@ class PeerAddress:
 
     Attributes:
         multiaddr: For example `/ip4/192.0.2.7/tcp/4001/p2p/12D3KooW…`.
-        host: Name or number to connect to.
+        host: Name or number to connect to: the peer's, or its relay's.
         port: TCP port.
         peer_id: Network identity that must prove itself there.
+        relay_id: Network identity of the relay that leads there, or None.
     """
 
     multiaddr: str
     host: str = field(init=False)
     port: int = field(init=False)
     peer_id: str = field(init=False)
+    relay_id: str | None = field(init=False)
 
     def __post_init__(self) -> None:
         parts = self.multiaddr[: MAX_TEXT + 1].split("/")
-        if len(self.multiaddr) > MAX_TEXT or len(parts) != 7 or parts[5] != "p2p" or not parts[6]:
-            raise UsageError(
-                f"expected /ip4|ip6|dns/<host>/tcp/<port>/p2p/<peer id>, found {self.multiaddr[:MAX_TEXT]!r}"
-            )
+        direct = len(parts) == 7
+        relayed = len(parts) == 10 and parts[7:9] == ["p2p-circuit", "p2p"]
+        ids = parts[6::3]
+        if len(self.multiaddr) > MAX_TEXT or not (direct or relayed) or parts[5] != "p2p" or not all(ids):
+            form = "/ip4|ip6|dns/<host>/tcp/<port>/p2p/<peer id>, maybe followed by /p2p-circuit/p2p/<peer id>"
+            raise UsageError(f"expected {form}, found {self.multiaddr[:MAX_TEXT]!r}")
         host, port = _host_and_port(parts)
         if host is None or not port:
             raise UsageError(f"expected a host and a TCP port from 1 to 65535, found {self.multiaddr!r}")
+        if relayed and ids[0] == ids[1]:
+            raise UsageError(f"expected a relay that is not the peer itself, found {self.multiaddr!r}")
         object.__setattr__(self, "host", host)
         object.__setattr__(self, "port", port)
-        object.__setattr__(self, "peer_id", parts[6])
+        object.__setattr__(self, "peer_id", ids[-1])
+        object.__setattr__(self, "relay_id", ids[0] if relayed else None)
+
+    @property
+    def ip_version(self) -> int:
+        """4 or 6 if only that will do, else 0."""
+        return _HOST_KINDS[self.multiaddr.split("/")[1]]
+
+    @property
+    def is_name(self) -> bool:
+        """Whether the host has to be looked up."""
+        return self.multiaddr.startswith("/dns")
 
 
 @final
@@ -92,7 +109,7 @@ def _host_and_port(parts: list[str]) -> tuple[str | None, int | None]:
     if not (port_text.isascii() and port_text.isdigit() and len(port_text) <= 5 and int(port_text) <= 65_535):
         return None, None
     version = _HOST_KINDS[kind]
-    if version:
+    if kind in {"ip4", "ip6"}:
         try:
             if ip_address(host).version != version:
                 return None, None

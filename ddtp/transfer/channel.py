@@ -1,4 +1,4 @@
-"""Moves runs of chunks over bulk connections (spec/14-transport s.6).
+"""Moves runs of chunks over bulk connections (spec/14-transport s.8).
 
 A bulk connection is made and authenticated as every other one and then carries sealed chunks and nothing else, so that
 they pass neither Yamux nor Noise: they are sealed for the receiver already, and each frame has a tag that only the two

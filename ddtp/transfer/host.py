@@ -10,29 +10,25 @@ from typing import Final, Protocol, final
 
 import trio
 
-from ddtp.errors import AlreadyRunning, DdtpError, EnvironmentProblem, PeerUnreachable, ProtocolViolation, UsageError
-from ddtp.protocol.bulk import READY, TICKET, Ticket, parse_ticket
+from ddtp.errors import AlreadyRunning, DdtpError, EnvironmentProblem, PeerUnreachable, ProtocolViolation
+from ddtp.protocol.bulk import READY, TICKET, parse_ticket
+from ddtp.transfer import circuit
 from ddtp.transfer.addresses import ListenAddress, PeerAddress, address_group, format_address
-from ddtp.transfer.channel import Desk, SocketLink, channels_for
-from ddtp.transfer.libp2p import BULK, Connection, Handover, Identity, check_library, remote_of, secure
+from ddtp.transfer.bridge import bridged
+from ddtp.transfer.bulk_dialing import BulkDialing
+from ddtp.transfer.channel import Desk, SocketLink
+from ddtp.transfer.libp2p import Connection, Handover, Identity, check_library, remote_of, secure
 from ddtp.transfer.limits import HostLimits, Places, SharedPlaces
+from ddtp.transfer.racing import Source, Target, race
+from ddtp.transfer.sockets import watch
 from ddtp.transfer.stream import FlowStream, open_flow_stream
 from ddtp.transfer.yamux import RawYamux
-
-STAGGER_SECONDS: Final = 0.5
-"""Head start of an address over the next one: a TCP and Noise handshake at a round trip of 100 ms."""
-
-MAX_ADDRESSES: Final = 16
-"""Tried per dial: a card lists a handful; more would make us a scanner on somebody's behalf."""
-
-BULK_SECONDS: Final = 5.0
-"""For all bulk connections of one session: longer than any handshake that a transfer would gain by; then it goes on
-without them."""
 
 RESET_SECONDS: Final = 1.0
 """For telling the peer that a stream is dead, while everything around is being cancelled."""
 
 Handler = Callable[[FlowStream], Awaitable[None]]
+RawHandler = Callable[[RawYamux, Connection], Awaitable[None]]
 
 _log = logging.getLogger(__name__)
 
@@ -63,8 +59,10 @@ class Host:
         self._limits = limits
         self._identity = identity
         self._handlers: dict[str, Handler] = {}
+        self._raw_handlers: dict[str, RawHandler] = {}
         self._visitors = Places(limits.connections, limits.connections_per_address)
         self._peers = Places(limits.connections, limits.connections_per_peer)
+        self._bulk = SharedPlaces(limits.bulk_connections, limits.stream_share)
         self._served: dict[str, SharedPlaces] = {}
         self.desk = Desk()
 
@@ -80,25 +78,38 @@ class Host:
         self._handlers[protocol] = handler
         self._served[protocol] = SharedPlaces(self._limits.streams_per_protocol, self._limits.stream_share)
 
-    async def dial(self, addresses: Sequence[str], protocol: str, *, timeout_seconds: float) -> FlowStream:
+    def serve_raw(self, protocol: str, handler: RawHandler) -> None:
+        """Answer a protocol that is not ours, without the flow control of spec/14 s.3.
+
+        Args:
+            protocol: For example a relay's.
+            handler: Gets each new stream and the connection that it belongs to; the stream is reset when it returns.
+        """
+        self._raw_handlers[protocol] = handler
+        self._served[protocol] = SharedPlaces(self._limits.streams_per_protocol, self._limits.stream_share)
+
+    async def dial(
+        self, addresses: Sequence[str], protocol: str, *, timeout_seconds: float, sources: Sequence[Source] = ()
+    ) -> FlowStream:
         """Open a stream, on a connection of its own, to the first address that answers with the right identity.
 
         Args:
-            addresses: Multiaddrs with `/p2p/<peer id>`, best first; at most `MAX_ADDRESSES` are tried.
+            addresses: Multiaddrs with `/p2p/<peer id>`, best first; at most `racing.MAX_ADDRESSES` are tried.
             protocol: What to speak.
             timeout_seconds: For all addresses together.
+            sources: Of more addresses, asked at the same time.
 
         Raises:
             PeerUnreachable: No address answered, proved its identity and speaks `protocol`; names what was tried.
         """
-        reasons: list[str] = []
         opened: list[FlowStream] = []
         chosen: FlowStream | None = None
+
+        async def attempt(target: Target) -> None:
+            await self._nursery.start(partial(self._call, target, protocol, opened))
+
         try:
-            with trio.move_on_after(timeout_seconds) as deadline:
-                await self._try_each(addresses[:MAX_ADDRESSES], protocol, opened=opened, reasons=reasons)
-            if deadline.cancelled_caught:
-                reasons.append(f"no answer within {timeout_seconds:g} s")
+            reasons = await race(addresses, attempt, timeout_seconds=timeout_seconds, sources=sources)
             if not opened:
                 raise PeerUnreachable(f"expected an answer for {protocol}, found: {'; '.join(reasons) or 'no address'}")
             chosen = opened[0]
@@ -108,33 +119,13 @@ class Host:
                 if stream is not chosen:
                     stream.abort()
 
-    def bulk_dialer(self, address: PeerAddress) -> "_BulkDialer":
+    def bulk_dialer(self, address: PeerAddress) -> BulkDialing:
         """Return what opens bulk connections to one place."""
-        return _BulkDialer(self._identity, address)
-
-    async def _try_each(
-        self, addresses: Sequence[str], protocol: str, *, opened: list[FlowStream], reasons: list[str]
-    ) -> None:
-        async def attempt(text: str, failed: trio.Event) -> None:
-            try:
-                address = PeerAddress(text)
-                await self._nursery.start(partial(self._call, address, protocol, opened))
-            except (UsageError, PeerUnreachable) as err:
-                reasons.append(err.message)
-                failed.set()
-            else:
-                attempts.cancel_scope.cancel()
-
-        async with trio.open_nursery() as attempts:
-            for text in addresses:
-                failed = trio.Event()
-                attempts.start_soon(attempt, text, failed)
-                with trio.move_on_after(STAGGER_SECONDS):
-                    await failed.wait()
+        return BulkDialing(self._identity, address)
 
     async def _call(
         self,
-        address: PeerAddress,
+        target: Target,
         protocol: str,
         opened: list[FlowStream],
         *,
@@ -143,41 +134,98 @@ class Host:
         """Own one outbound connection from its first packet to the end of its stream."""
         handed_over = False
         try:
-            async with await trio.open_tcp_stream(address.host, address.port) as socket:
+            async with self._way(target) as (socket, remote), trio.open_nursery() as nursery:
+                connection = await self._secured(socket, target.address.peer_id, remote=remote)
+                nursery.start_soon(self._attend, connection)
                 with trio.fail_after(self._limits.handshake_seconds):
-                    connection = await secure(socket, self._identity, expected_peer_id=address.peer_id)
-                assert isinstance(connection, Connection), "we asked for Yamux"
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._attend, connection)
-                    with trio.fail_after(self._limits.handshake_seconds):
-                        raw = await connection.open_stream(protocol)
-                    stream = _flow(raw, nursery, connection)
-                    place = f"{connection.remote_address}/p2p/{address.peer_id}"
+                    raw = await connection.open_stream(protocol)
+                stream = _flow(raw, nursery, connection)
+                if remote is None:  # a relay does not carry sockets
+                    place = f"{connection.remote_address}/p2p/{target.address.peer_id}"
                     stream.bulk_dialer = self.bulk_dialer(PeerAddress(place))
-                    opened.append(stream)
-                    handed_over = True
-                    task_status.started()
-                    await stream.wait_finished()
-                    nursery.cancel_scope.cancel()
+                opened.append(stream)
+                handed_over = True
+                task_status.started()
+                await stream.wait_finished()
+                nursery.cancel_scope.cancel()
         except Exception as err:
             # The boundary of one connection: nothing that a peer causes may end the host.
             if not handed_over:
-                raise PeerUnreachable(f"{address.multiaddr}: {_reason(err)}") from err
-            _log.info("connection to %s ended: %s", address.multiaddr, _reason(err))
+                raise PeerUnreachable(_reason(err)) from err
+            _log.info("connection to %s ended: %s", target, _reason(err))
 
-    async def welcome(self, socket: trio.SocketStream) -> None:
-        """Own one inbound connection; `open_host` calls it."""
-        remote_host, _ = remote_of(socket)
+    @asynccontextmanager
+    async def attached(self, relay: PeerAddress) -> AsyncIterator[Connection]:
+        """Hold a connection on which the peer may open streams, during the block.
+
+        Args:
+            relay: Whom to connect to; a name stands for its numbers as trio sees fit.
+
+        Raises:
+            PeerUnreachable: The peer does not answer, or the connection broke under the block.
+        """
+        try:
+            with trio.fail_after(self._limits.handshake_seconds):
+                opened = await trio.open_tcp_stream(relay.host, relay.port)
+            async with opened as socket, trio.open_nursery() as nursery:
+                watch(socket)
+                connection = await self._secured(socket, relay.peer_id)
+                nursery.start_soon(self._attend, connection)
+                yield connection
+                nursery.cancel_scope.cancel()
+        except Exception as err:
+            raise PeerUnreachable(f"{relay.multiaddr}: {_reason(err)}") from err
+
+    @asynccontextmanager
+    async def _way(self, target: Target) -> AsyncIterator[tuple[trio.SocketStream, tuple[str, int] | None]]:
+        """Open a way for bytes to a target, and name its relay if it leads through one."""
+        async with await trio.open_tcp_stream(target.host, target.address.port) as socket:
+            watch(socket)
+            relay_id = target.address.relay_id
+            if relay_id is None:
+                yield socket, None
+                return
+            async with trio.open_nursery() as nursery:
+                connection = await self._secured(socket, relay_id)
+                nursery.start_soon(self._attend, connection)
+                with trio.fail_after(self._limits.handshake_seconds):
+                    raw = await connection.open_stream(circuit.HOP)
+                    await circuit.connect(raw, target.address.peer_id)
+                async with bridged(raw) as near:
+                    yield near, (target.host, target.address.port)
+                nursery.cancel_scope.cancel()
+
+    async def _secured(
+        self, socket: trio.SocketStream, peer_id: str, *, remote: tuple[str, int] | None = None
+    ) -> Connection:
+        with trio.fail_after(self._limits.handshake_seconds):
+            connection = await secure(socket, self._identity, expected_peer_id=peer_id, remote=remote)
+        assert isinstance(connection, Connection), "we asked for Yamux"
+        return connection
+
+    async def welcome(self, socket: trio.SocketStream, *, relay: tuple[str, int] | None = None) -> None:
+        """Own one inbound connection; `open_host` calls it.
+
+        Args:
+            socket: Accepted, or the near end of a relayed stream.
+            relay: Number and port of the relay in that case: all that come through it count as one address.
+        """
+        remote_host, _ = relay or remote_of(socket)
         try:
             async with socket:
-                with self._visitors.take(address_group(remote_host)):
+                if relay is None:
+                    watch(socket)
+                group = address_group(remote_host)
+                with self._visitors.take(group):
                     with trio.fail_after(self._limits.handshake_seconds):
-                        connection = await secure(socket, self._identity, expected_peer_id=None)
-                    with self._peers.take(connection.peer_id):
-                        if isinstance(connection, Handover):
-                            await self._hand_over(connection)
-                        else:
+                        connection = await secure(socket, self._identity, expected_peer_id=None, remote=relay)
+                    if isinstance(connection, Connection):
+                        with self._peers.take(connection.peer_id):
                             await self._attend(connection, idle_seconds=self._limits.idle_seconds)
+                        return
+                # it has places of its own, so that chunks never keep a session from being opened
+                with self._bulk.take(connection.peer_id, group):
+                    await self._hand_over(connection)
         except Exception as err:  # noqa: BLE001 - boundary of one connection: no peer's input may end the host
             _log.info("connection from %s ended: %s", remote_host, _reason(err))
 
@@ -220,20 +268,26 @@ class Host:
                 nursery.start_soon(serve_one, raw)
             # Handlers go on: what a stream has received completely is valid without the connection.
 
+    async def _handle(self, handler: Handler, raw: RawYamux, connection: Connection) -> None:
+        async with trio.open_nursery() as nursery:
+            stream = _flow(raw, nursery, connection)
+            stream.bulk_desk = self.desk
+            try:
+                await handler(stream)
+                await stream.aclose()
+            finally:
+                stream.abort()
+
     async def _serve_stream(self, raw: RawYamux, connection: Connection) -> None:
         protocol = "an unknown protocol"
         try:
             with trio.fail_after(self._limits.handshake_seconds):
-                protocol = await raw.negotiate(self._handlers)
+                protocol = await raw.negotiate([*self._handlers, *self._raw_handlers])
             with self._served[protocol].take(connection.peer_id, address_group(connection.remote_host)):
-                async with trio.open_nursery() as nursery:
-                    stream = _flow(raw, nursery, connection)
-                    stream.bulk_desk = self.desk
-                    try:
-                        await self._handlers[protocol](stream)
-                        await stream.aclose()
-                    finally:
-                        stream.abort()
+                if protocol in self._raw_handlers:
+                    await self._raw_handlers[protocol](raw, connection)
+                else:
+                    await self._handle(self._handlers[protocol], raw, connection)
         except Exception as err:  # noqa: BLE001 - boundary of one stream: a handler's failure ends that stream only
             defect = not all(isinstance(leaf, _EXPECTED) for leaf in _leaves(err))
             level = logging.ERROR if defect else logging.INFO
@@ -241,56 +295,6 @@ class Host:
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + RESET_SECONDS):
                 await raw.reset()
-
-
-@final
-class _BulkDialer:
-    """Opens bulk connections to where a stream leads (a `ports.BulkDialer`)."""
-
-    def __init__(self, identity: Identity, address: PeerAddress) -> None:
-        self._identity = identity
-        self._address = address
-
-    async def connect(self, token: bytes) -> tuple[SocketLink, ...]:
-        """See `ports.BulkDialer`."""
-        links: list[SocketLink] = []
-        complete = False
-        try:
-            with trio.move_on_after(BULK_SECONDS):
-                socket, connection = await self._open()
-                links.append(SocketLink(socket))
-                channels = channels_for(socket)
-                await _present(connection, Ticket(token, 0, channels))
-                for number in range(1, channels):
-                    socket, connection = await self._open()
-                    links.append(SocketLink(socket))
-                    await _present(connection, Ticket(token, number, channels))
-                complete = True
-        except (OSError, trio.BrokenResourceError, ProtocolViolation) as err:
-            # whatever is wrong with it, the stream that is there can carry the content too
-            _log.info("no bulk connection to %s: %s", self._address.multiaddr, _reason(err))
-        finally:
-            if not complete:
-                for link in links:
-                    link.close()
-        return tuple(links) if complete else ()
-
-    async def _open(self) -> tuple[trio.SocketStream, Handover]:
-        socket = await trio.open_tcp_stream(self._address.host, self._address.port)
-        connection = None
-        try:
-            connection = await secure(socket, self._identity, expected_peer_id=self._address.peer_id, inner=BULK)
-        finally:
-            if connection is None:
-                socket.socket.close()
-        assert isinstance(connection, Handover), "we asked for bulk frames"
-        return connection.take_socket(), connection
-
-
-async def _present(connection: Handover, ticket: Ticket) -> None:
-    await connection.write(ticket.encode())
-    if await connection.read(len(READY)) != READY:
-        raise ProtocolViolation("expected the peer to be ready for bulk frames, found another answer")
 
 
 @asynccontextmanager
@@ -366,4 +370,6 @@ def _reason(err: Exception) -> str:
     leaf = next(_leaves(err))
     if isinstance(leaf, trio.TooSlowError):
         return "no answer in time"
+    if isinstance(leaf, OSError) and leaf.__cause__ is not None:
+        leaf = next(_leaves(leaf.__cause__))  # trio repeats the address and keeps the reason behind it
     return leaf.message if isinstance(leaf, DdtpError) else f"{type(leaf).__name__}: {leaf}"

@@ -72,12 +72,14 @@ class Connection:
         peer_id: The peer's proven identity.
         remote_address: Where it is, as a multiaddr.
         remote_host: The same without the port, as a number.
+        over: Set when it is over.
     """
 
     def __init__(self, muxer: Yamux, *, peer_id: str, remote: tuple[str, int]) -> None:
         self.peer_id = peer_id
         self.remote_address = format_address(*remote)
         self.remote_host = remote[0]
+        self.over = trio.Event()
         self._muxer = muxer
 
     async def run(self) -> None:
@@ -86,7 +88,10 @@ class Connection:
         Raises:
             ProtocolViolation: The peer broke the protocol, and the connection was closed for that.
         """
-        await self._muxer.run()
+        try:
+            await self._muxer.run()
+        finally:
+            self.over.set()
 
     async def open_stream(self, protocol: str) -> RawYamux:
         """Open a stream that speaks `protocol`.
@@ -110,7 +115,7 @@ class Connection:
 
 @final
 class Handover:
-    """A connection whose peer has proven its identity and that is to carry bulk frames (spec/14 s.6); made by `secure`.
+    """A connection whose peer has proven its identity and that is to carry bulk frames (spec/14 s.8); made by `secure`.
 
     Attributes:
         peer_id: The peer's proven identity.
@@ -144,6 +149,10 @@ class Handover:
         """
         return self._session.give_up()
 
+    def close_now(self) -> None:
+        """Close the socket."""
+        self._session.close_now()
+
 
 def check_library() -> None:
     """Make sure that libp2p is the version that was tested, and keep it quiet.
@@ -158,7 +167,12 @@ def check_library() -> None:
 
 
 async def secure(
-    socket: trio.SocketStream, identity: Identity, *, expected_peer_id: str | None, inner: str = YAMUX
+    socket: trio.SocketStream,
+    identity: Identity,
+    *,
+    expected_peer_id: str | None,
+    inner: str = YAMUX,
+    remote: tuple[str, int] | None = None,
 ) -> Connection | Handover:
     """Agree on Noise, and on Yamux or bulk frames; the caller sets the deadline and closes the socket on failure.
 
@@ -167,6 +181,7 @@ async def secure(
         identity: Ours.
         expected_peer_id: Who must be there, if we opened the connection; None if we accepted it.
         inner: What we want inside Noise, if we opened the connection: `YAMUX` or `BULK`.
+        remote: Number and port of the relay, if the socket leads through one.
 
     Returns:
         A connection for Yamux, a handover for bulk frames; the peer chooses if it opened the connection.
@@ -196,7 +211,7 @@ async def secure(
     if inner == BULK:
         return Handover(session, peer_id=str(peer_id))
     muxer = Yamux(session, is_initiator=expected_peer_id is not None)
-    return Connection(muxer, peer_id=str(peer_id), remote=remote_of(socket))
+    return Connection(muxer, peer_id=str(peer_id), remote=remote or remote_of(socket))
 
 
 def _go_on(socket: trio.SocketStream, shaken: ISecureConn) -> NoiseSession:

@@ -25,6 +25,8 @@ class HostLimits:
         stream_share: Of these, for one address and for one identity, once half of all are taken: an eighth, so that
             four more addresses find room beside a greedy one. Below half there is room for all, so that many
             people behind one gateway, or on one machine, are not told apart from one stranger.
+        bulk_connections: That carry chunks, at a time, shared as the streams of a protocol: one that is refused makes a
+            transfer slower and nothing else. Each holds four frames (1 MiB) at most.
         handshake_seconds: From TCP to Yamux, and again from a new stream to its protocol: ten round trips over a
             satellite.
         idle_seconds: A connection without streams is closed: longer than a person needs for the next step is waste.
@@ -36,6 +38,7 @@ class HostLimits:
     streams_per_connection: int = 32
     streams_per_protocol: int = 64
     stream_share: int = 8
+    bulk_connections: int = 64
     handshake_seconds: float = 10.0
     idle_seconds: float = 60.0
 

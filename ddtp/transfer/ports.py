@@ -40,7 +40,7 @@ class Run:
 
 
 class BulkLink(Protocol):
-    """A connection of its own for chunks (spec/14 s.6), one way; `channel.SocketLink` is one."""
+    """A connection of its own for chunks (spec/14 s.8), one way; `channel.SocketLink` is one."""
 
     async def send(self, *parts: Buffer) -> None:
         """Send all parts; raise `trio.BrokenResourceError` when the connection is over. Breaks it when cancelled."""
@@ -176,6 +176,7 @@ class Phase(Enum):
 
     CONSENT = "consent"
     CONNECTING = "connecting"
+    RECONNECTING = "reconnecting"
     WAITING = "waiting"
     SEALING = "sealing"
     SENDING = "sending"

@@ -1,4 +1,4 @@
-"""A session whose chunks move on a bulk connection (spec/14 s.6), without disks, beside raw TCP under the same loop.
+"""A session whose chunks move on a bulk connection (spec/14 s.8), without disks, beside raw TCP under the same loop.
 
 `python -m tests.bench.channel` is the receiving process; it prints where it listens and reads until it is killed. The
 chunks are sealed and hashed before the clock starts; the receiver hashes them and checks their tags, as it always does.

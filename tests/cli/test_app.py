@@ -38,6 +38,7 @@ COMMANDS = [
         "pack",
         "witness",
         "serve",
+        "relay",
         "paths",
         "doctor",
         "bench",

@@ -5,6 +5,7 @@ import pytest
 from ddtp.errors import ConfigInvalid, UsageError
 from ddtp.transfer.addresses import ListenAddress, PeerAddress, address_group, format_address, multiaddr_group
 
+RELAY = "12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X"
 PEER = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"
 
 
@@ -13,6 +14,17 @@ def test_a_peer_address_names_host_port_and_identity(host):
     """Numbers and names are taken apart as written."""
     address = PeerAddress(f"/{host}/tcp/4001/p2p/{PEER}")
     assert (address.host, address.port, address.peer_id) == (host.partition("/")[2], 4001, PEER)
+    assert address.relay_id is None
+    assert address.is_name == host.startswith("dns")
+    assert address.ip_version == {"ip4": 4, "ip6": 6, "dns": 0, "dns4": 4, "dns6": 6}[host.partition("/")[0]]
+
+
+@pytest.mark.parametrize("host", ["ip4/192.0.2.7", "dns/relay.example"])
+def test_a_relayed_address_names_the_relay_too(host):
+    """Where to connect, who is there, and who is to be reached through it."""
+    address = PeerAddress(f"/{host}/tcp/4001/p2p/{RELAY}/p2p-circuit/p2p/{PEER}")
+    assert (address.host, address.port, address.relay_id) == (host.partition("/")[2], 4001, RELAY)
+    assert address.peer_id == PEER
 
 
 @pytest.mark.parametrize(
@@ -32,6 +44,13 @@ def test_a_peer_address_names_host_port_and_identity(host):
         f"/ip4/192.0.2.7/tcp/4001/ws/p2p/{PEER}",
         f"/dns/{'a' * 600}/tcp/4001/p2p/{PEER}",
         f"/dns/银行/tcp/4001/p2p/{PEER}",
+        f"/ip4/192.0.2.7/tcp/4001/p2p/{RELAY}/p2p-circuit",
+        f"/ip4/192.0.2.7/tcp/4001/p2p/{RELAY}/p2p-circuit/p2p/",
+        f"/ip4/192.0.2.7/tcp/4001/p2p//p2p-circuit/p2p/{PEER}",
+        f"/ip4/192.0.2.7/tcp/4001/p2p-circuit/p2p/{PEER}",
+        f"/ip4/192.0.2.7/tcp/4001/p2p/{PEER}/p2p-circuit/p2p/{PEER}",
+        f"/ip4/192.0.2.7/tcp/4001/p2p/{RELAY}/p2p-circuit/p2p/{PEER}/p2p-circuit/p2p/{PEER}",
+        f"/p2p/{RELAY}/p2p-circuit/p2p/{PEER}",
     ],
 )
 def test_other_texts_are_no_peer_addresses(text):

@@ -10,9 +10,10 @@ import trio
 import trio.testing
 
 from ddtp.errors import AlreadyRunning, ConfigInvalid, PeerUnreachable, UsageError
-from ddtp.transfer.host import MAX_ADDRESSES, open_host, peer_id_of
+from ddtp.transfer.host import open_host, peer_id_of
 from ddtp.transfer.libp2p import Identity, secure
 from ddtp.transfer.limits import HostLimits
+from ddtp.transfer.racing import MAX_ADDRESSES
 from ddtp.transfer.records import WINDOW_BYTES, RecordType, encode_data, encode_record
 
 LOOPBACK = "/ip4/127.0.0.1/tcp/0"
@@ -135,6 +136,28 @@ async def test_what_was_tried_is_named(hosts):
     assert server.addresses[0] in unreachable.value.message
     with pytest.raises(PeerUnreachable):
         await client.dial([], PROTOCOL, timeout_seconds=5)
+
+
+async def test_losers_are_closed(hosts):
+    """Once a peer has answered, nothing stays of the attempts beside it, not even an open socket."""
+    server, client = hosts
+    server.serve(PROTOCOL, answer_who)
+    async with silent_port() as port:
+        before = open_files()
+        hanging = f"/ip4/127.0.0.1/tcp/{port}/p2p/{server.peer_id}"
+        stream = await client.dial([hanging, server.addresses[0]], PROTOCOL, timeout_seconds=5)
+        async with stream:
+            await read_all(stream)
+        await stream.wait_finished()
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert open_files() <= before + 1  # the other end of the given up attempt is still in the port's queue
+
+
+async def test_a_closed_port_says_so(hosts):
+    """The reason is the system's own, not only the address again."""
+    _, client = hosts
+    with pytest.raises(PeerUnreachable, match="Connection refused"):
+        await client.dial([f"/ip4/127.0.0.1/tcp/1/p2p/{peer_id_of(bytes(32))}"], PROTOCOL, timeout_seconds=5)
 
 
 async def test_dialling_ends_at_its_deadline(hosts):

@@ -1,0 +1,182 @@
+"""Finding peers by multicast: on loopback, and across two network namespaces; nothing leaves either."""
+
+import os
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from ddtp.errors import PeerUnreachable
+from ddtp.transfer import lan
+from ddtp.transfer.host import Host, open_host, peer_id_of
+from ddtp.transfer.lan import GROUP, PORT, announce, numbers_in, search
+from ddtp.transfer.mdns import Query, encode_answer, encode_query, find_addresses
+from ddtp.transfer.racing import Target
+from tests.daemons import ROOT, environment
+from tests.namespaces import Link, needs_namespaces, open_link
+from tests.transfer.test_host import PROTOCOL, answer_who, read_all
+
+LOOPBACK = ["127.0.0.0/8"]
+
+
+async def look(peer_id: str, networks: Sequence[str] = LOOPBACK, seconds: float = 1.0) -> list[str]:
+    found: list[Target] = []
+    with trio.move_on_after(seconds):
+        await search([peer_id], networks)(found.append)
+    return [target.address.multiaddr for target in found]
+
+
+@asynccontextmanager
+async def server(listen: str = "/ip4/127.0.0.1/tcp/0", networks: Sequence[str] = LOOPBACK) -> AsyncIterator[Host]:
+    async with open_host(network_key=os.urandom(32), listen=[listen]) as host:
+        host.serve(PROTOCOL, answer_who)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(announce, host.addresses, networks)
+            yield host
+            nursery.cancel_scope.cancel()
+
+
+def dead(peer_id: str) -> str:
+    return f"/ip4/127.0.0.1/tcp/1/p2p/{peer_id}"
+
+
+@pytest.mark.slow
+async def test_a_peer_whose_address_is_old_is_found() -> None:
+    """The card has an address where nobody answers; the local network knows better, and the identity is proven."""
+    async with server() as host, open_host(network_key=os.urandom(32)) as client:
+        sources = [search([host.peer_id], LOOPBACK)]
+        stream = await client.dial([dead(host.peer_id)], PROTOCOL, timeout_seconds=10, sources=sources)
+        async with stream:
+            assert stream.remote_peer_id == host.peer_id
+            assert (await read_all(stream)).decode() == client.peer_id
+
+
+@pytest.mark.slow
+async def test_several_peers_answer_each_for_itself() -> None:
+    """And one that listens on every interface names the number at which it was asked."""
+    async with server() as one, server("/ip4/0.0.0.0/tcp/0") as two:
+        assert await look(one.peer_id) == list(one.addresses)
+        assert await look(two.peer_id) == [two.addresses[0].replace("0.0.0.0", "127.0.0.1")]
+        assert await look(peer_id_of(bytes(32))) == []
+
+
+@pytest.mark.slow
+async def test_who_is_not_to_be_found_is_not() -> None:
+    """No network in the settings, or one where it does not listen: no socket, no answer."""
+    for networks in ([], ["198.51.100.0/24"]):
+        async with server(networks=networks) as host:
+            assert await look(host.peer_id) == []
+    async with server("/ip4/127.0.0.2/tcp/0") as elsewhere:
+        assert await look(elsewhere.peer_id) == []
+
+
+@pytest.mark.slow
+async def test_a_search_that_finds_nobody_says_where_it_looked() -> None:
+    """So that the error of a dial names it beside the addresses."""
+    async with open_host(network_key=os.urandom(32)) as client:
+        peer_id = peer_id_of(bytes(32))
+        with pytest.raises(PeerUnreachable, match=r"nobody answered for it on the local network at 127\.0\.0\.1"):
+            await client.dial([dead(peer_id)], PROTOCOL, timeout_seconds=10, sources=[search([peer_id], LOOPBACK)])
+
+
+@pytest.mark.slow
+async def test_nobody_can_send_us_elsewhere() -> None:
+    """A hint that points to another machine than the one that sent it is dropped."""
+    peer_id = peer_id_of(bytes(32))
+    liar = [f"/ip4/127.0.0.9/tcp/22/p2p/{peer_id}", f"/dns/printer.local/tcp/22/p2p/{peer_id}", "nonsense"]
+    async with announced_raw(liar):
+        assert await look(peer_id) == []
+
+
+@asynccontextmanager
+async def announced_raw(addresses: Sequence[str]) -> AsyncIterator[None]:
+    """An announcer without scruples: the real one, with an answer of our own."""
+    async with trio.open_nursery() as nursery:
+        listener = await lan._listening_socket("127.0.0.1")
+        with listener:
+            nursery.start_soon(lan._answer, listener, "127.0.0.1", addresses)
+            yield
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.slow
+async def test_another_implementation_is_answered_too() -> None:
+    """One that asks from the port of multicast DNS hears the answer as everybody does."""
+    async with server() as host:
+        with await lan._listening_socket("127.0.0.1") as ear, trio.fail_after(5):
+            await lan._say(encode_query(0), "127.0.0.1", to=(GROUP, PORT))
+            while not (found := find_addresses((await ear.recvfrom(9000))[0], 0)):
+                pass
+        assert found == list(host.addresses)
+
+
+def test_only_the_peer_id_is_said() -> None:
+    """No name of a person, an institution or a machine."""
+    answer = encode_answer(Query(1), [dead(peer_id_of(bytes(32)))], instance="0" * 32)
+    assert os.uname().nodename.encode() not in answer
+
+
+def test_the_numbers_of_this_machine() -> None:
+    """Only those on the networks that the settings name."""
+    assert numbers_in(LOOPBACK) == ("127.0.0.1",)
+    assert numbers_in(["198.51.100.0/24"]) == ()
+    assert numbers_in([]) == ()
+
+
+# --- on a network of their own ---
+
+SERVER = """
+import os, sys, trio
+from ddtp.transfer.host import open_host
+from ddtp.transfer.lan import announce
+
+async def main():
+    async with open_host(network_key=bytes.fromhex(sys.argv[1]), listen=["/ip4/0.0.0.0/tcp/0"]) as host:
+        async def answer(stream):
+            await stream.send_all(b"here")
+        host.serve("/ddtp/test/1", answer)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(announce, host.addresses, ["10.77.0.0/24"])
+            print("ready", flush=True)
+
+trio.run(main)
+"""
+
+CLIENT = """
+import os, sys, trio
+from ddtp.transfer.host import open_host
+from ddtp.transfer.lan import search
+
+async def main():
+    async with open_host(network_key=os.urandom(32)) as host:
+        peer_id = sys.argv[1]
+        addresses = [f"/ip4/10.77.0.9/tcp/4001/p2p/{peer_id}"]
+        sources = [search([peer_id], ["10.77.0.0/24"])]
+        stream = await host.dial(addresses, "/ddtp/test/1", timeout_seconds=15, sources=sources)
+        print(stream.remote_address, bytes(await stream.receive_some()).decode())
+
+trio.run(main)
+"""
+
+
+@pytest.fixture
+async def link() -> AsyncIterator[Link]:
+    async with open_link() as link:
+        yield link
+
+
+@needs_namespaces
+@pytest.mark.slow
+async def test_two_machines_on_one_network_find_each_other(link: Link) -> None:
+    """The address on the card is that of nobody; the peer is found at the number that it has now."""
+    key = os.urandom(32)
+    here = [sys.executable, "-c", SERVER, key.hex()]
+    async with link.running(0, here) as process:
+        assert process.stdout is not None
+        with trio.fail_after(30):
+            assert b"ready" in await process.stdout.receive_some()
+        done = await link.run(1, [sys.executable, "-c", CLIENT, peer_id_of(key)], env=environment(), cwd=ROOT)
+    assert done.startswith("/ip4/10.77.0.1/tcp/")
+    assert done.strip().endswith("here")

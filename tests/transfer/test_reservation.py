@@ -1,0 +1,126 @@
+"""A place at a relay is held: made anew in time, and after the relay has gone."""
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from ddtp.errors import PeerUnreachable, UsageError
+from ddtp.transfer.circuit import HopType, Message, encode_hop
+from ddtp.transfer.host import peer_id_of
+from ddtp.transfer.reservation import LONGEST_PAUSE_SECONDS, Reservations
+
+RELAY = f"/ip4/192.0.2.1/tcp/4001/p2p/{peer_id_of(bytes(32))}"
+
+
+class Line:
+    """A connection to a relay that grants a place for some time, and is lost after some."""
+
+    def __init__(self, lasts_seconds: float, grants_seconds: int) -> None:
+        self.over = trio.Event()
+        self.asked: list[float] = []
+        self._lasts_seconds, self._grants_seconds = lasts_seconds, grants_seconds
+
+    async def end(self) -> None:
+        await trio.sleep(self._lasts_seconds)
+        self.over.set()
+
+    async def open_stream(self, _protocol: str) -> "Line":
+        return self
+
+    async def write(self, _data: bytes) -> None:
+        self.asked.append(trio.current_time())
+
+    async def read(self, max_bytes: int) -> bytes:
+        if not getattr(self, "_answer", b""):
+            expires = max(0, int(trio.current_time()) + self._grants_seconds)
+            self._answer = encode_hop(Message(HopType.STATUS, expires=expires, status=100))
+        taken, self._answer = self._answer[:max_bytes], self._answer[max_bytes:]
+        return taken
+
+
+class World:
+    """A host whose relays answer as a test says: each entry is a connection, or None where nobody answers."""
+
+    peer_id = peer_id_of(os.urandom(32))
+
+    def __init__(self, *lines: Line | None) -> None:
+        self.lines = list(lines)
+        self.tried: list[float] = []
+
+    def serve_raw(self, protocol: str, _handler: Callable[..., object]) -> None:
+        self.served = protocol
+
+    @asynccontextmanager
+    async def attached(self, _relay: object) -> AsyncIterator[Line]:
+        self.tried.append(trio.current_time())
+        line = self.lines.pop(0) if self.lines else None
+        if line is None:
+            raise PeerUnreachable("nobody")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(line.end)
+            yield line
+            nursery.cancel_scope.cancel()
+
+
+async def run(world: World, seconds: float, *relays: str) -> Reservations:
+    reservations = Reservations(world, relays, clock=lambda: int(trio.current_time()))  # type: ignore[arg-type]
+    with trio.move_on_after(seconds):
+        await reservations.run()
+    return reservations
+
+
+async def test_a_place_is_made_anew_after_half_of_its_time(autojump_clock: MockClock) -> None:
+    """On the same connection, for as long as it lasts."""
+    line = Line(lasts_seconds=10_000, grants_seconds=1200)
+    await run(World(line), 1900, RELAY)
+    assert line.asked == [0, 600, 1200, 1800]
+
+
+async def test_a_relay_does_not_make_us_ask_all_the_time(autojump_clock: MockClock) -> None:
+    """However little time it grants, or however wrong its clock is."""
+    for grants_seconds in (0, -10_000):
+        line = Line(lasts_seconds=10_000, grants_seconds=grants_seconds)
+        begin = trio.current_time()
+        await run(World(line), 100, RELAY)
+        assert [moment - begin for moment in line.asked] == [0, 30, 60, 90]
+
+
+async def test_a_lost_relay_is_tried_again(autojump_clock: MockClock) -> None:
+    """After a moment, then less and less often; a place that lasted long starts this anew."""
+    world = World(Line(1000, 3600), None, None, Line(1000, 3600))
+    await run(world, 2100, RELAY)
+    assert world.tried[:5] == [0, 1001, 1003, 1007, 2008]
+    lonely = World()
+    begin = trio.current_time()
+    await run(lonely, 1000, RELAY)
+    pauses = [after - before for before, after in zip(lonely.tried, lonely.tried[1:], strict=False)]
+    assert pauses[:7] == [1, 2, 4, 8, 16, 32, LONGEST_PAUSE_SECONDS]
+    assert lonely.tried[0] == begin
+
+
+async def test_each_relay_by_itself(autojump_clock: MockClock) -> None:
+    """One that is away does not keep us from the other; who waits for a place waits for any."""
+    other = RELAY.replace("192.0.2.1", "192.0.2.2")
+    world = World(None, Line(10_000, 3600), None)
+    reservations = Reservations(world, [RELAY, other], clock=lambda: 0)  # type: ignore[arg-type]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reservations.run)
+        with trio.fail_after(1):
+            await reservations.wait_any()
+        nursery.cancel_scope.cancel()
+    assert reservations.addresses == tuple(f"{relay}/p2p-circuit/p2p/{world.peer_id}" for relay in (RELAY, other))
+
+
+async def test_without_relays_there_is_nothing_to_do(autojump_clock: MockClock) -> None:
+    """Nothing is served, and nobody waits; an address of no relay is refused at once."""
+    world = World()
+    reservations = await run(world, 5)
+    with trio.fail_after(1):
+        await reservations.wait_any()
+    assert not hasattr(world, "served")
+    with pytest.raises(UsageError):
+        Reservations(world, ["/ip4/192.0.2.1/tcp/1"], clock=lambda: 0)  # type: ignore[arg-type]
