@@ -22,7 +22,7 @@ from ddtp.errors import ProtocolViolation
 from ddtp.identity.binding import check_binding, make_binding
 from ddtp.identity.document import CLOCK_SKEW_SECONDS, Card, LogRef
 from ddtp.protocol import envelope, keywrap, merkle
-from ddtp.protocol.chunks import RUN_CHUNKS
+from ddtp.protocol.chunks import run_chunks
 from ddtp.protocol.envelope import SUITE, Signed
 from ddtp.protocol.messages import Accept, ChunkRange, Finish, Hello, KeyOffer, KeyRelease, Offer, ReceiptMessage, Stage
 from ddtp.store.leaf_log import LeafLog
@@ -133,7 +133,7 @@ class HolderSide:
         self._one_time_key, self._key_expires = key_offer.body.one_time_key, key_offer.body.expires
         log = await trio.to_thread.run_sync(LeafLog, self._leaf_path)
         try:
-            for first, count, held in _parts(accept.have, self._content.chunk_count, most_chunks=most_chunks):
+            for first, count, held in self._parts(accept.have, most_chunks):
                 if held:
                     self._tree.extend(await trio.to_thread.run_sync(self._leaves, log, first, count))
                     self._tell_sealed(first + count)
@@ -143,6 +143,17 @@ class HolderSide:
                 yield run
         finally:
             log.close()
+
+    def _parts(self, have: Sequence[ChunkRange], most_chunks: int) -> Iterator[tuple[int, int, bool]]:
+        """Yield all chunks in runs: first, count, and whether the receiver holds them."""
+        start = 0
+        for part in (*have, None):
+            stop = part.start if part else self._content.chunk_count
+            yield from ((first, count, False) for first, count in _runs(start, stop, most_chunks))
+            if part:
+                most_held = run_chunks(self._content.header.chunk_size)
+                yield from ((first, count, True) for first, count in _runs(part.start, part.stop, most_held))
+                start = part.stop
 
     def _tell_sealed(self, chunks: int) -> None:
         header = self._content.header
@@ -157,7 +168,7 @@ class HolderSide:
     def _leaves(self, log: LeafLog, first: int, count: int) -> bytes:
         """Return the leaves of chunks that the receiver holds; sealed anew only if nobody has kept them."""
         known = log.find(first, count)
-        return self._content.sealed(first, count).leaves if known is None else known
+        return known if known is not None else bytes(self._seal(log, first, count).leaves)
 
     async def finish(self) -> Finish:
         """Close the content with the root over its sealed chunks."""
@@ -212,16 +223,6 @@ class HolderSide:
         if receipt.body.stage.value != message.stage.value:
             raise ProtocolViolation("expected a receipt of the stage that the message names")
         return receipt
-
-
-def _parts(have: Sequence[ChunkRange], chunk_count: int, *, most_chunks: int) -> Iterator[tuple[int, int, bool]]:
-    """Yield all chunks in runs: first, count, and whether the receiver holds them."""
-    start = 0
-    for part in have:
-        yield from ((first, count, False) for first, count in _runs(start, part.start, most_chunks))
-        yield from ((first, count, True) for first, count in _runs(part.start, part.stop, RUN_CHUNKS))
-        start = part.stop
-    yield from ((first, count, False) for first, count in _runs(start, chunk_count, most_chunks))
 
 
 def _runs(start: int, stop: int, most_chunks: int) -> Iterator[tuple[int, int]]:

@@ -213,11 +213,11 @@ class Receiver:
         """Open in quarantine, verify everything, release or reject, and sign the outcome."""
         assert self._offer is not None, "a key follows an offer"
         assert self._cipher is not None, "a key follows a cipher receipt"
-        now = self._context.clock()
         try:
-            # consent is checked again before the key is used: it may have ended meanwhile (spec/06 s.6)
-            verified = await self._shared.judge(evidence_of(self._offer), now=now)
-            package = await self._open(verified, release)
+            async with self._shared.turn_to_open(self._offer):
+                # consent is checked again before the key is used: it may have ended meanwhile (spec/06 s.6)
+                verified = await self._shared.judge(evidence_of(self._offer), now=self._context.clock())
+                package = await self._open(verified, release)
             receipt = verified_receipt(package, cipher=self._cipher, at=self._context.clock())
             failed = None
         except VerificationFailed as failure:
@@ -329,8 +329,7 @@ class Receiver:
         inbox = inbox_folder(self._shared.settings, row.transfer_id)
         unsealer = Unsealer(self._blob, self._offer.seal, cipher, quarantine=inbox.with_name(f".{inbox.name}.part"))
         try:
-            limiter = self._shared.limiter_for(self._offer)
-            return await trio.to_thread.run_sync(unsealer.release, verified, inbox, limiter=limiter)
+            return await trio.to_thread.run_sync(unsealer.release, verified, inbox)
         except StoreDamaged:
             # our disk lost what we had acknowledged, and would refuse every attempt; the holder sends it again
             await trio.to_thread.run_sync(self._blob.restart)

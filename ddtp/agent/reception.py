@@ -1,7 +1,8 @@
 """What all exchanges of one receiving institution share: who receives which transfer now, and how much room is left."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import trio
@@ -24,10 +25,12 @@ MAX_UNFINISHED_PER_HOLDER = 16
 HOLDER_SHARE = 4
 """One person's unfinished transfers may take a fourth of the room for all; a single one may take what is free."""
 
-LARGE_BYTES = 32 << 20
-"""Content that keeps a processor busy for more than a moment when it is opened."""
-LARGE_AT_A_TIME = 2
-"""Large packages opened at the same time: they take all processors as it is, and small ones must not wait for them."""
+SMALL_BYTES = 32 << 20
+"""Content that is opened in a moment, so nothing waits for it."""
+LARGE_BYTES = 1 << 30
+"""Content that keeps the processors busy for longer than a person likes to wait for another one."""
+OPENED_AT_A_TIME = 2
+"""Packages of one of the two larger kinds: they take all processors as it is."""
 
 _logger = logging.getLogger(__name__)
 
@@ -61,7 +64,7 @@ class Reception:
         active: The transfers that are being received now.
         pace: How fast all of them together may bring payload.
         reserving: Held while room is counted and reserved, so that parallel offers cannot pass the bound together.
-        large: Held while a large package is opened.
+        opening: Held while a package is opened that is not small: those below `LARGE_BYTES`, and the others.
     """
 
     context: Context
@@ -71,11 +74,19 @@ class Reception:
     active: dict[bytes, Claim]
     pace: Pace = field(default_factory=Pace)
     reserving: trio.Lock = field(default_factory=trio.Lock)
-    large: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(LARGE_AT_A_TIME))
+    opening: tuple[trio.CapacityLimiter, trio.CapacityLimiter] = field(
+        default_factory=lambda: (trio.CapacityLimiter(OPENED_AT_A_TIME), trio.CapacityLimiter(OPENED_AT_A_TIME))
+    )
 
-    def limiter_for(self, offer: Offer) -> trio.CapacityLimiter | None:
-        """Return what bounds the opening of a package; None for a small one, which is opened at once."""
-        return self.large if offer.seal.content_bytes >= LARGE_BYTES else None
+    @asynccontextmanager
+    async def turn_to_open(self, offer: Offer) -> AsyncIterator[None]:
+        """Wait until a package may be opened, and hold its place; a small one never waits."""
+        size = offer.seal.content_bytes
+        if size < SMALL_BYTES:
+            yield
+            return
+        async with self.opening[size >= LARGE_BYTES]:
+            yield
 
     async def claim(self, transfer_id: bytes, holder: str, scope: trio.CancelScope) -> Claim:
         """Make an exchange the only one of a transfer, until it is released.
@@ -117,6 +128,11 @@ class Reception:
         most = self.settings.max_package_bytes
         if offer.seal.content_bytes > most:
             raise PolicyRefused(f"expected at most {most} bytes of content, found {offer.seal.content_bytes}")
+        directory = self.context.vault_folder(INCOMING)
+        has_room = await trio.to_thread.run_sync(stored_bytes, directory, offer.transfer_id.hex())
+        if has_room == sealed_bytes(offer.seal):
+            # its last chunks are read again, for which others need not wait
+            return await trio.to_thread.run_sync(self._open_blob, offer)
         async with self.reserving:
             await self._check_share(offer, holder)
             return await trio.to_thread.run_sync(self._open_blob, offer)

@@ -19,7 +19,7 @@ from ddtp.agent.workers import in_order
 from ddtp.crypto.sm3 import DIGEST_SIZE
 from ddtp.crypto.sm4 import Leaves
 from ddtp.errors import AuthenticationFailed
-from ddtp.protocol.chunks import RUN_CHUNKS, ChunkCipher, SealHeader, sealed_leaves
+from ddtp.protocol.chunks import ChunkCipher, SealHeader, run_chunks, sealed_leaves
 from ddtp.protocol.codec import Buffer
 from ddtp.protocol.fingerprint import FileHasher
 from ddtp.protocol.layout import Layout, read_layout
@@ -142,16 +142,16 @@ class Unsealer:
             target: Where its bytes go.
         """
         size = self._header.chunk_size
-        first, total = start // size, opening.head.size_bytes // size
+        first, total, step = start // size, opening.head.size_bytes // size, run_chunks(size)
 
         def open_run(index: int) -> bytearray:
-            count = min(RUN_CHUNKS, total - index)
+            count = min(step, total - index)
             heads = chunk_heads(opening.file_key, index, size_bytes=count * size, chunk_size=size)
             leaves = Leaves(heads, bytearray(count * DIGEST_SIZE))
             target.write(self._open_run(first + index, count, leaves), offset=index * size)
             return leaves.digests
 
-        for digests in in_order(open_run, range(0, total, RUN_CHUNKS), between=trio.from_thread.check_cancelled):
+        for digests in in_order(open_run, range(0, total, step), between=trio.from_thread.check_cancelled):
             hasher.append(digests, size_bytes=len(digests) // DIGEST_SIZE * size)
 
     def _move(self, destination: Path) -> None:

@@ -19,7 +19,7 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], *, between: 
     """Yield the results of `work` for each item, in the order of the items.
 
     Args:
-        work: Called in worker threads, several at a time; what it raises comes through, and no further item is begun.
+        work: Called in worker threads, several at a time; what it raises comes through in its turn, and ends the work.
         items: The pieces.
         between: Called in this thread between two results; may raise to stop.
     """

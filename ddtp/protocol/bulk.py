@@ -11,15 +11,12 @@ from typing import Final
 
 from ddtp.crypto import kdf, sm3
 from ddtp.errors import ProtocolViolation
-from ddtp.protocol.chunks import CHUNK_SIZE_MOST, RUN_CHUNKS
 from ddtp.protocol.codec import Buffer
 
 TOKEN_SIZE: Final = 32
 FRAME_TAG_SIZE: Final = 32
 MAX_CHANNELS: Final = 8
 """Connections of one session: with the usual window of 6 MiB each they fill 1.2 Gbit/s at a round trip of 300 ms."""
-FRAME_CONTENT_BYTES: Final = CHUNK_SIZE_MOST
-"""Content in one frame, at most: what is held in memory and lost when a connection breaks."""
 
 TICKET: Final = struct.Struct(f">{TOKEN_SIZE}sBB")
 """Token, number of this connection, number of all."""
@@ -81,11 +78,6 @@ def parse_ticket(data: bytes) -> Ticket:
     if not number < channels <= MAX_CHANNELS:
         raise ProtocolViolation(f"expected connection 0 to {MAX_CHANNELS - 1} of a session, found {number}/{channels}")
     return Ticket(token, number, channels)
-
-
-def frame_chunks(chunk_size: int) -> int:
-    """Return how many chunks one frame may carry."""
-    return min(RUN_CHUNKS, FRAME_CONTENT_BYTES // chunk_size)
 
 
 def frame_tag(frame_key: bytes, header: bytes, leaves: Buffer) -> bytes:

@@ -31,8 +31,8 @@ MAX_OPENINGS_BYTES = 64 << 20
 
 _MAX_CHUNKS = MAX_CONTENT_BYTES // CHUNK_SIZE_LEAST + 1
 RUN_CHUNKS = 16
-"""Chunks that are sealed, opened or hashed in one call: as many as the widest SM3 hashes side by side, and at 64 KiB as
-much as a second-level cache holds."""
+"""Chunks that are sealed, opened or hashed in one call, at most: as many as the widest SM3 hashes side by side, and at
+64 KiB as much as a second-level cache holds."""
 
 _LABEL = b"ddtp.chunks.v1\x00"
 
@@ -265,6 +265,14 @@ def check_chunk_size(chunk_size: int) -> None:
     """
     if not CHUNK_SIZE_LEAST <= chunk_size <= CHUNK_SIZE_MOST or chunk_size & (chunk_size - 1):
         raise DecodeError(f"expected a chunk size that is a power of two from 64 KiB to 1 MiB, found {chunk_size}")
+
+
+def run_chunks(chunk_size: int) -> int:
+    """Return how many chunks are worked on in one call.
+
+    They are 1 MiB together at most: whoever chooses large chunks does not choose how much memory that takes.
+    """
+    return min(RUN_CHUNKS, CHUNK_SIZE_MOST // chunk_size)
 
 
 def chunk_count(content_bytes: int, chunk_size: int) -> int:

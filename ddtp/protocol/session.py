@@ -147,11 +147,17 @@ class Session:
             count: How many.
 
         Raises:
-            ProtocolViolation: A chunk is not allowed now.
+            ProtocolViolation: The holder has sent a chunk that is not allowed now.
+            InternalError: We are the holder.
         """
-        next_state(self._state, Role.HOLDER, MessageType.CHUNK)
-        for index in range(first, first + count):
-            self._content.take_chunk(index, None)
+        try:
+            next_state(self._state, Role.HOLDER, MessageType.CHUNK)
+            for index in range(first, first + count):
+                self._content.take_chunk(index, None)
+        except ProtocolViolation as err:
+            if self.role is Role.RECEIVER:
+                raise
+            raise InternalError(f"cannot send these chunks: {err.message}") from err
 
     @property
     def all_chunks_carried(self) -> bool:

@@ -15,9 +15,9 @@ from typing import final
 
 from ddtp.errors import NotFound, ProtocolViolation, StorageFailed, StoreDamaged
 from ddtp.protocol.chunks import (
-    RUN_CHUNKS,
     SealHeader,
     chunk_count,
+    run_chunks,
     sealed_bytes,
     sealed_leaves,
     sealed_range,
@@ -90,41 +90,47 @@ class SealedBlob:
 
     def _recover(self, leaves: int) -> None:
         # What came before the last batch was synced; of that batch the power may have taken any part.
-        batch = max(leaves - UNSYNCED_BYTES // self._header.chunk_size - RUN_CHUNKS, 0)
+        step = run_chunks(self._header.chunk_size)
+        batch = max(leaves - UNSYNCED_BYTES // self._header.chunk_size - step, 0)
         kept = batch
         while kept < leaves:
-            count = min(RUN_CHUNKS, leaves - kept)
-            same = self._unchanged(kept, count)
+            count = min(step, leaves - kept)
+            same = self._restore(kept, count)
             kept += same
             if same < count:
                 break
         for part in self._journaled(0, kept):
             self._tree.extend(part)
         with storage_errors(self._journal_path):
+            os.fdatasync(self._data)
             # written once more, because a process that died before its sync left them in memory only
             write_all_at(self._journal, b"".join(self._journaled(batch, kept)), offset=batch * _LEAF_BYTES)
-            os.fdatasync(self._data)
             os.ftruncate(self._journal, kept * _LEAF_BYTES)
             os.fsync(self._journal)
             # Journal and data agree; what followed was never acknowledged, or is lost, and the sender sends it again.
         self._durable = kept
 
-    def _unchanged(self, first: int, count: int) -> int:
-        """Return how many of some neighbouring chunks, from the first, are those of the journal."""
-        found = sealed_leaves(first, self._pread(first, count), count=count, chunk_size=self._header.chunk_size)
+    def _restore(self, first: int, count: int) -> int:
+        """Return how many of some neighbouring chunks, from the first, are those of the journal; write these again.
+
+        They may be in memory only. A sync that failed before, in a process that died since, has left them there as if
+        they had been written; only what is written anew is certain to be part of the next sync.
+        """
+        data = self._pread(first, count)
+        found = sealed_leaves(first, data, count=count, chunk_size=self._header.chunk_size)
         expected = b"".join(self._journaled(first, first + count))
         ends = range(_LEAF_BYTES, len(found) + 1, _LEAF_BYTES)
-        return next((number for number, end in enumerate(ends) if found[:end] != expected[:end]), count)
+        same = next((number for number, end in enumerate(ends) if found[:end] != expected[:end]), count)
+        if same:
+            offset, size = sealed_range(first, same, self._header)
+            with storage_errors(self.path):
+                write_all_at(self._data, memoryview(data)[:size], offset=offset)
+        return same
 
     @property
     def durable_chunks(self) -> int:
         """Number of chunks, from the first, that survive a crash of the machine now."""
         return self._durable
-
-    @property
-    def stored_chunks(self) -> int:
-        """Number of chunks, from the first, that survive a crash of this process now."""
-        return self._tree.size
 
     def write(self, first: int, sealed: Buffer, leaves: Buffer) -> None:
         """Store the next chunks; `sync` makes them durable, and is done here when it falls too far behind.

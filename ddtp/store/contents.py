@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import final
 
 from ddtp.errors import StoreDamaged
-from ddtp.protocol.chunks import RUN_CHUNKS
+from ddtp.protocol.chunks import run_chunks
 from ddtp.protocol.codec import Buffer
 
 
@@ -15,7 +15,7 @@ class ContentReader:
 
     Args:
         open_run: Returns the plain bytes of neighbouring chunks, authenticated, for the first index and the number of
-            chunks, at most `RUN_CHUNKS`; may raise; may be called by several threads at once.
+            chunks, at most `run_chunks`; may raise; may be called by several threads at once.
         chunk_size: Bytes in every chunk but the last.
         content_bytes: Bytes in all chunks.
     """
@@ -40,7 +40,7 @@ class ContentReader:
             raise StoreDamaged(f"expected content up to byte {stop}, found its end at {self._content_bytes}")
         first, odd = divmod(offset, self._chunk_size)
         count, rest = divmod(length, self._chunk_size)
-        if not odd and not rest and 0 < count <= RUN_CHUNKS:
+        if not odd and not rest and 0 < count <= run_chunks(self._chunk_size):
             # whole chunks, as most are: nothing is kept, so threads do not wait for each other
             return self._open_run(first, count)
         with self._one_at_a_time:
@@ -59,6 +59,6 @@ class ContentReader:
     def _load(self, offset: int, stop: int) -> None:
         # the run is kept: tails of many small files share a chunk
         first = offset // self._chunk_size
-        count = min(-(-stop // self._chunk_size) - first, RUN_CHUNKS)
+        count = min(-(-stop // self._chunk_size) - first, run_chunks(self._chunk_size))
         self._run = memoryview(self._open_run(first, count))
         self._run_start = first * self._chunk_size

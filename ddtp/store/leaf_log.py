@@ -1,18 +1,23 @@
 """Leaves of the chunks that a sender has sealed, so that a resumed transfer need not seal them again for their root.
 
-One file of 32 bytes per chunk, in order. It is a memory and no evidence: what a crash took from its end is computed
-again, and a file that lies leads to a root that the receiver refuses, whereupon it is deleted. Methods block; the agent
-calls them in worker threads, one at a time per log.
+One file of records in the order of the chunks: the leaf, and a check that binds it to its place, because a power cut may
+leave zeros. It is a memory and no evidence: what is missing is computed again, a disk that refuses only makes it forget,
+and a file that lies all the same leads to a root that the receiver refuses, whereupon it is deleted. Methods block; the
+agent calls them in worker threads, one at a time per log.
 """
 
 import os
 from pathlib import Path
 from typing import final
 
+from ddtp.crypto import sm3
+from ddtp.errors import EnvironmentProblem
 from ddtp.protocol.codec import Buffer
 from ddtp.store.durable import PRIVATE_FILE_MODE, make_directory, storage_errors, write_all_at
 
 _LEAF_BYTES = 32
+_CHECK_BYTES = 8
+_RECORD_BYTES = _LEAF_BYTES + _CHECK_BYTES
 
 
 @final
@@ -21,44 +26,51 @@ class LeafLog:
 
     Args:
         path: The file; made, with its folder, if missing.
-
-    Raises:
-        DiskFull, StorageFailed: The disk refuses.
     """
 
     def __init__(self, path: Path) -> None:
-        make_directory(path.parent)
         self._path = path
-        with storage_errors(path):
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE_MODE)
-            self._count = os.fstat(self._descriptor).st_size // _LEAF_BYTES
+        self._descriptor = -1
+        self._count = 0
+        try:
+            make_directory(path.parent)
+            with storage_errors(path):
+                self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE_MODE)
+                self._count = os.fstat(self._descriptor).st_size // _RECORD_BYTES
+        except EnvironmentProblem:
+            self.close()
 
     def find(self, first: int, count: int) -> bytes | None:
-        """Return the leaves of neighbouring chunks, or None if not all of them are there.
-
-        Raises:
-            StorageFailed: The disk refuses.
-        """
+        """Return the leaves of neighbouring chunks, or None if not all of them are there, and whole."""
         if first + count > self._count:
             return None
-        with storage_errors(self._path):
-            return os.pread(self._descriptor, count * _LEAF_BYTES, first * _LEAF_BYTES)
+        try:
+            with storage_errors(self._path):
+                found = os.pread(self._descriptor, count * _RECORD_BYTES, first * _RECORD_BYTES)
+        except EnvironmentProblem:
+            return None
+        records = [found[start : start + _RECORD_BYTES] for start in range(0, len(found), _RECORD_BYTES)]
+        leaves = [record[:_LEAF_BYTES] for record in records]
+        return b"".join(leaves) if b"".join(_records(first, leaves)) == found else None
 
     def keep(self, first: int, leaves: Buffer) -> None:
-        """Remember the leaves of neighbouring chunks that follow those which are there, or are among them.
-
-        Raises:
-            DiskFull, StorageFailed: The disk refuses.
-        """
-        if first > self._count:
+        """Remember the leaves of neighbouring chunks that follow those which are there, or are among them."""
+        if self._descriptor < 0 or first > self._count:
             return  # a gap would be taken for leaves
-        with storage_errors(self._path):
-            write_all_at(self._descriptor, leaves, offset=first * _LEAF_BYTES)
-        self._count = max(self._count, first + len(leaves) // _LEAF_BYTES)
+        parts = [bytes(leaves[start : start + _LEAF_BYTES]) for start in range(0, len(leaves), _LEAF_BYTES)]
+        try:
+            with storage_errors(self._path):
+                write_all_at(self._descriptor, b"".join(_records(first, parts)), offset=first * _RECORD_BYTES)
+        except EnvironmentProblem:
+            self.close()
+        else:
+            self._count = max(self._count, first + len(parts))
 
     def close(self) -> None:
         """Close the file; a later attempt finds what is in it."""
-        os.close(self._descriptor)
+        descriptor, self._descriptor, self._count = self._descriptor, -1, 0
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 def delete_leaf_log(path: Path) -> None:
@@ -69,3 +81,8 @@ def delete_leaf_log(path: Path) -> None:
     """
     with storage_errors(path):
         path.unlink(missing_ok=True)
+
+
+def _records(first: int, leaves: list[bytes]) -> list[bytes]:
+    checks = (sm3.digest(index.to_bytes(8, "big") + leaf) for index, leaf in enumerate(leaves, first))
+    return [leaf + check[:_CHECK_BYTES] for leaf, check in zip(leaves, checks, strict=True)]

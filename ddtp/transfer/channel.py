@@ -19,8 +19,8 @@ from typing import Final, final
 import trio
 
 from ddtp.errors import PeerStalled, PeerVanished, ProtocolViolation
-from ddtp.protocol.bulk import FRAME_HEADER, FRAME_TAG_SIZE, Ticket, check_frame_tag, frame_chunks, frame_tag
-from ddtp.protocol.chunks import SealHeader, sealed_leaves, sealed_offset, sealed_range
+from ddtp.protocol.bulk import FRAME_HEADER, FRAME_TAG_SIZE, Ticket, check_frame_tag, frame_tag
+from ddtp.protocol.chunks import SealHeader, run_chunks, sealed_leaves, sealed_offset, sealed_range
 from ddtp.protocol.codec import Buffer
 from ddtp.protocol.session import Session
 from ddtp.transfer.beside import together
@@ -28,8 +28,9 @@ from ddtp.transfer.pacing import Pace
 from ddtp.transfer.ports import BulkLink, Run
 from ddtp.transfer.pump import SLOWEST_BYTES_PER_SECOND
 
-WAKE_BYTES: Final = 256 << 10
-"""Bytes that the system collects before it wakes the receiver: a quarter of a frame, so that the sender never waits."""
+PIECE_BYTES: Final = 256 << 10
+"""Sent at once, and collected by the system before it wakes the receiver: a quarter of a frame, so that neither side
+waits for the other, and a slow link shows that it moves."""
 
 BUFFERS: Final = 4
 """Frames in memory per receiving session: one arrives, one is hashed, one is written, one lies in between."""
@@ -64,30 +65,45 @@ class SocketLink:
     def __init__(self, socket: trio.SocketStream) -> None:
         self._socket = socket
 
-    async def send(self, *parts: Buffer) -> None:
+    async def send(self, *parts: Buffer, moved: Callable[[int], None]) -> None:
         """See `BulkLink`."""
         whole = False
         try:
             for part in parts:
-                await self._socket.send_all(memoryview(part))
+                view = memoryview(part)
+                for start in range(0, len(view), PIECE_BYTES):
+                    piece = view[start : start + PIECE_BYTES]
+                    await self._socket.send_all(piece)
+                    moved(len(piece))
             whole = True
+        except trio.ClosedResourceError as err:
+            raise trio.BrokenResourceError("this side closed the connection") from err
         finally:
             if not whole:
                 self.close()
 
-    async def receive_into(self, view: memoryview) -> None:
+    async def receive_into(self, view: memoryview, *, moved: Callable[[int], None]) -> None:
         """See `BulkLink`."""
         raw = self._socket.socket
         try:
             while view:
                 # else Linux wakes us for every few packets; never more than what is surely still to come
-                raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVLOWAT, min(len(view), WAKE_BYTES))
+                raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVLOWAT, min(len(view), PIECE_BYTES))
                 received = await raw.recv_into(view)
                 if not received:
                     raise trio.BrokenResourceError("the connection ended")
+                moved(received)
                 view = view[received:]
-        except OSError as err:
+        except (OSError, trio.ClosedResourceError) as err:
             raise trio.BrokenResourceError("the connection broke") from err
+
+    async def begins(self) -> bool:
+        """See `BulkLink`."""
+        raw = self._socket.socket
+        try:
+            return bool(await raw.recv(1, sockets.MSG_PEEK))
+        except (OSError, trio.ClosedResourceError):
+            return False
 
     def close(self) -> None:
         """See `BulkLink`."""
@@ -118,6 +134,10 @@ class Arrival:
         """
         if remote_peer_id != self._remote_peer_id:
             raise ProtocolViolation(f"expected a bulk connection of {self._remote_peer_id}, found {remote_peer_id}")
+        if self.released.is_set():
+            raise ProtocolViolation(
+                "expected a session that waits for bulk connections, found one that goes on without"
+            )
         if (self._links and ticket.channels != self._channels) or ticket.number in self._links:
             raise ProtocolViolation("expected a bulk connection that fits the others, found one that does not")
         self._channels = ticket.channels
@@ -126,7 +146,7 @@ class Arrival:
             self._complete.set()
 
     def release(self) -> None:
-        """Close all connections, and let go whoever brought them."""
+        """See `BulkArrival`; whoever brought a connection is let go."""
         for link in self._links.values():
             link.close()
         self.released.set()
@@ -180,7 +200,7 @@ class BulkSession:
     @property
     def most_chunks(self) -> int:
         """Chunks in one frame."""
-        return frame_chunks(self.seal.chunk_size)
+        return run_chunks(self.seal.chunk_size)
 
 
 async def send_runs(bulk: BulkSession, runs: AsyncGenerator[Run, None], *, pace: Pace) -> None:
@@ -213,8 +233,8 @@ async def send_runs(bulk: BulkSession, runs: AsyncGenerator[Run, None], *, pace:
             header = FRAME_HEADER.pack(run.first, run.count)
             tag = frame_tag(frame_key, header, run.leaves)
             await pace.take(len(run.sealed))
-            with _moving(bulk, len(run.sealed)):
-                await link.send(header, run.sealed, tag)
+            with _moving(bulk) as moved:
+                await link.send(header, run.sealed, tag, moved=moved)
 
     writers = [partial(write, link, source) for link, (_, source) in zip(bulk.links, queues, strict=True)]
     await together(make, *writers)
@@ -299,26 +319,36 @@ class _Receiving:
 
 async def _receive_frame(bulk: BulkSession, link: BulkLink, buffer: bytearray) -> _Frame:
     header = bytearray(FRAME_HEADER.size)
-    with _moving(bulk, len(header)):
-        await link.receive_into(memoryview(header))
+    with _moving(bulk) as moved:
+        await link.receive_into(memoryview(header), moved=moved)
     first, count = FRAME_HEADER.unpack(header)
     if not 0 < count <= bulk.most_chunks:
         raise ProtocolViolation(f"expected 1 to {bulk.most_chunks} chunks in a frame, found {count}")
     bulk.session.carry_chunks(first, count)
     _start, size = sealed_range(first, count, bulk.seal)
     view = memoryview(buffer)[: size + FRAME_TAG_SIZE]
-    with _moving(bulk, size):
-        await link.receive_into(view)
+    with _moving(bulk) as moved:
+        await link.receive_into(view, moved=moved)
     return _Frame(buffer, bytes(header), first, count, view[:size], view[size:])
 
 
 @contextmanager
-def _moving(bulk: BulkSession, size_bytes: int) -> Iterator[None]:
-    """Give a frame its time, and say what it means when it does not move."""
+def _moving(bulk: BulkSession) -> Iterator[Callable[[int], None]]:
+    """Give a frame its time, to which every byte that moves adds, and say what it means when it does not move.
+
+    The connections of a session share its path, so a byte on one of several stands for one on each.
+    """
+    scope = trio.CancelScope(deadline=trio.current_time() + bulk.stall_seconds)
+
+    def moved(size_bytes: int) -> None:
+        scope.deadline += size_bytes * len(bulk.links) / SLOWEST_BYTES_PER_SECOND
+
+    # a piece that is being sent shows only when it is through
+    moved(PIECE_BYTES)
     try:
-        with trio.fail_after(bulk.stall_seconds + size_bytes / SLOWEST_BYTES_PER_SECOND):
-            yield
-    except trio.TooSlowError as err:
-        raise PeerStalled(f"expected chunks to move within {bulk.stall_seconds:.0f} s, found silence") from err
-    except (trio.BrokenResourceError, trio.ClosedResourceError) as err:
+        with scope:
+            yield moved
+    except trio.BrokenResourceError as err:
         raise PeerVanished("expected the bulk connection to last, found it broken") from err
+    if scope.cancelled_caught:
+        raise PeerStalled(f"expected chunks to move within {bulk.stall_seconds:.0f} s, found silence")

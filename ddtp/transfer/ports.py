@@ -4,7 +4,7 @@ The drivers move messages in the right order and watch the deadlines; everything
 looked up is behind these two ports, so that the network door knows neither consent nor verification nor the disk.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import Enum
@@ -40,14 +40,21 @@ class Run:
 
 
 class BulkLink(Protocol):
-    """A connection of its own for chunks (spec/14 s.8), one way; `channel.SocketLink` is one."""
+    """A connection of its own for chunks (spec/14 s.8), one way; `channel.SocketLink` is one.
 
-    async def send(self, *parts: Buffer) -> None:
-        """Send all parts; raise `trio.BrokenResourceError` when the connection is over. Breaks it when cancelled."""
+    Methods raise `trio.BrokenResourceError` when the connection is over, whoever ended it.
+    """
+
+    async def send(self, *parts: Buffer, moved: Callable[[int], None]) -> None:
+        """Send all parts, and tell how many bytes the system has taken each time; breaks it when cancelled."""
         ...
 
-    async def receive_into(self, view: memoryview) -> None:
-        """Fill all of `view`; raise `trio.BrokenResourceError` when the connection ends before."""
+    async def receive_into(self, view: memoryview, *, moved: Callable[[int], None]) -> None:
+        """Fill all of `view`, and tell how many bytes have come each time."""
+        ...
+
+    async def begins(self) -> bool:
+        """Wait until something has come; False if the connection ends before. Nothing is taken."""
         ...
 
     def close(self) -> None:
@@ -76,6 +83,10 @@ class BulkArrival(Protocol):
 
     async def wait(self) -> tuple[BulkLink, ...]:
         """Wait until all connections that the peer announced are there; may be cancelled and called again."""
+        ...
+
+    def release(self) -> None:
+        """Close all connections, those that come later too; harmless when done."""
         ...
 
 

@@ -8,8 +8,7 @@ from typing import Final, final
 import trio
 
 from ddtp.errors import InternalError, PeerStalled, PeerVanished
-from ddtp.protocol.bulk import frame_chunks
-from ddtp.protocol.chunks import SealHeader, sealed_leaves
+from ddtp.protocol.chunks import SealHeader, run_chunks, sealed_leaves
 from ddtp.protocol.messages import Accept, Ack, ChunkFrame, Finish, Hello, KeyRelease, Message, Offer
 from ddtp.protocol.states import Role
 from ddtp.transfer.beside import beside, together
@@ -22,8 +21,11 @@ SYNC_BYTES: Final = 8 << 20
 """Content that is stored before it is made durable and acknowledged: small against what a second moves, and large
 enough that syncing costs little."""
 
+LEAST_SYNC_BYTES: Final = 1 << 20
 SYNC_SECONDS: Final = 1.0
-"""Less content than that is made durable and acknowledged after this time: a person on a slow link watches it."""
+LONGEST_SYNC_SECONDS: Final = 10.0
+"""A mebibyte is made durable and acknowledged after a second, because a person on a slow link watches it; less waits
+longer, so that many who drip do not keep a disk busy."""
 
 
 async def receive_transfer(
@@ -60,7 +62,7 @@ class _Receiving:
         self._pace = pace
         self._stored_chunks = 0
         self._acked_chunks = 0
-        self._sync_step_chunks = 1
+        self._sync_step_chunks = self._least_sync_chunks = 1
         self._stored = trio.Event()
         self._much_stored = trio.Event()
 
@@ -79,7 +81,8 @@ class _Receiving:
     async def _take_content(self, seal: SealHeader, accept: Accept) -> None:
         limits = self._deadlines
         self._stored_chunks = self._acked_chunks = sum(part.stop - part.start for part in accept.have)
-        self._sync_step_chunks = max(1, SYNC_BYTES // seal.chunk_size)
+        self._sync_step_chunks = SYNC_BYTES // seal.chunk_size
+        self._least_sync_chunks = LEAST_SYNC_BYTES // seal.chunk_size
         async with AsyncExitStack() as stack:
             arrival = None
             if self._bulk_desk is not None:
@@ -97,6 +100,8 @@ class _Receiving:
         """Store the content as it comes: on bulk connections, or on the stream of the session; the holder chooses."""
         links, event = await self._first_of(arrival)
         if event is not None:
+            if arrival is not None:
+                arrival.release()
             return await self._store_inside(seal, event)
         bulk = BulkSession(self._pump.session, seal, links, self._deadlines.chunk_seconds)
         try:
@@ -109,7 +114,7 @@ class _Receiving:
         return await self._pump.receive(Finish, seconds=self._deadlines.chunk_seconds)
 
     async def _first_of(self, arrival: BulkArrival | None) -> tuple[tuple[BulkLink, ...], Message | ChunkFrame | None]:
-        """Wait for the first message or for bulk connections."""
+        """Wait for the first message or the first frame; a holder that gave up its bulk connections uses the stream."""
         links: tuple[BulkLink, ...] = ()
         event: Message | ChunkFrame | None = None
 
@@ -117,21 +122,22 @@ class _Receiving:
             nonlocal event
             event = await self._pump.receive_any(seconds=self._deadlines.chunk_seconds)
 
-        async def await_links() -> None:
+        async def await_frame() -> None:
             nonlocal links
-            if arrival is None:
-                await trio.sleep_forever()
-            else:
-                links = await arrival.wait()
-                scope.cancel()
+            if arrival is not None:
+                arrived = await arrival.wait()
+                if await arrived[0].begins():
+                    links = arrived
+                    scope.cancel()
+            await trio.sleep_forever()
 
         with trio.CancelScope() as scope:
-            await beside(listen, await_links)
+            await beside(listen, await_frame)
         return links, event
 
     async def _store_inside(self, seal: SealHeader, event: Message | ChunkFrame) -> Finish:
         """Store chunks that come on the stream of the session, as many at a time as have come."""
-        most = frame_chunks(seal.chunk_size)
+        most = run_chunks(seal.chunk_size)
         into, chunks = trio.open_memory_channel[ChunkFrame](most)
 
         async def read() -> None:
@@ -169,6 +175,9 @@ class _Receiving:
             await self._stored.wait()
             with trio.move_on_after(SYNC_SECONDS):
                 await self._much_stored.wait()
+            if self._stored_chunks - self._acked_chunks < self._least_sync_chunks:
+                with trio.move_on_after(LONGEST_SYNC_SECONDS - SYNC_SECONDS):
+                    await self._much_stored.wait()
             self._stored, self._much_stored = trio.Event(), trio.Event()
             durable_chunks = await self._port.sync()
             if durable_chunks > self._acked_chunks:

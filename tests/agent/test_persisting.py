@@ -19,9 +19,9 @@ from ddtp.errors import (
     PeerVanished,
     ProtocolViolation,
 )
-from ddtp.store.blobs import SYNC_BYTES
 from ddtp.store.records import TransferState
 from ddtp.transfer.ports import Phase, Progress
+from ddtp.transfer.receiver import SYNC_BYTES
 from tests.daemons import Relay, free_port, open_relay
 from tests.town import PATIENCE_SECONDS, Town, read_files
 

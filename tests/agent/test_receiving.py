@@ -97,7 +97,7 @@ async def test_damage_that_shows_when_the_key_comes_costs_one_attempt(
     """Chunks that were signed for and rotted since are asked for again; the receipt for them stays the same."""
     # so that an early chunk is not looked at again at once
     monkeypatch.setattr(blobs_module, "UNSYNCED_BYTES", 0)
-    monkeypatch.setattr(blobs_module, "RUN_CHUNKS", 1)
+    monkeypatch.setattr(blobs_module, "run_chunks", lambda _chunk_size: 1)
     row = await break_off(town, sends=4)
     (sealed,) = (town.receiver.config.vault / "incoming").glob("*.sealed")
     sealed.write_bytes(b"\xff" + sealed.read_bytes()[1:])

@@ -4,8 +4,8 @@ import pytest
 
 from ddtp.errors import ProtocolViolation
 from ddtp.protocol import bulk
-from ddtp.protocol.bulk import FRAME_HEADER, Ticket, check_frame_tag, derive_keys, frame_chunks, frame_tag, parse_ticket
-from ddtp.protocol.chunks import sealed_leaves
+from ddtp.protocol.bulk import FRAME_HEADER, Ticket, check_frame_tag, derive_keys, frame_tag, parse_ticket
+from ddtp.protocol.chunks import run_chunks, sealed_leaves
 from tests.vectors import Case, check, load
 
 
@@ -22,7 +22,7 @@ def _ticket(case: Case) -> list[int]:
 
 def _tag(case: Case) -> str:
     first, count, size = case.input["first"], case.input["count"], case.input["chunk_size"]
-    assert count <= frame_chunks(size)
+    assert count <= run_chunks(size)
     sealed = case.data("fill") * ((size + 16) * count)
     leaves = sealed_leaves(first, sealed, count=count, chunk_size=size)
     header, key = FRAME_HEADER.pack(first, count), case.data("frame_key")
@@ -59,7 +59,7 @@ def test_the_tag_covers_everything(change: str) -> None:
 
 def test_frames_hold_a_mebibyte_at_most() -> None:
     """Small chunks come in many, large ones alone."""
-    assert [frame_chunks(64 << 10 << shift) for shift in range(5)] == [16, 8, 4, 2, 1]
+    assert [run_chunks(64 << 10 << shift) for shift in range(5)] == [16, 8, 4, 2, 1]
 
 
 def test_a_ticket_has_one_form() -> None:

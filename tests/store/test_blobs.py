@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -91,7 +92,7 @@ def test_chunks_come_back_as_they_were_written(tmp_path: Path) -> None:
     fill(blob, 0, 1)
     write(blob, 1, *CHUNKS[1:4])
     write(blob, 4, *CHUNKS[4:])
-    assert (blob.stored_chunks, blob.durable_chunks) == (COUNT, 0)
+    assert blob.durable_chunks == 0
     assert blob.finish() == (COUNT, ROOT)
     assert [blob.read(index, 1) for index in range(COUNT)] == CHUNKS
     blob.close()
@@ -153,7 +154,7 @@ def test_stored_chunks_survive_the_process(tmp_path: Path) -> None:
     fill(blob, 0, 3)
     assert (blob.durable_chunks, blob.sync(), blob.durable_chunks) == (0, 3, 3)
     fill(blob, 3, 5)
-    assert (blob.durable_chunks, blob.stored_chunks) == (3, 5)
+    assert blob.durable_chunks == 3
     blob.close()
     again = opened(tmp_path)
     assert again.durable_chunks == 5
@@ -245,7 +246,7 @@ def test_journal_that_the_power_cut_garbled_is_cut(tmp_path: Path, block: bytes)
 def test_only_the_last_batch_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Opening a large blob costs one batch; damage before it is found when the chunk is read."""
     monkeypatch.setattr(blobs, "UNSYNCED_BYTES", 2 * CHUNK)
-    monkeypatch.setattr(blobs, "RUN_CHUNKS", 1)
+    monkeypatch.setattr(blobs, "run_chunks", lambda _chunk_size: 1)
     blob = opened(tmp_path)
     fill(blob, 0, 6)
     os.pwrite(blob._data, b"spoilt", sealed_offset(1, CHUNK))
@@ -387,8 +388,8 @@ def test_failed_sync_is_not_repeated(tmp_path: Path, faults: DiskFaults) -> None
     with pytest.raises(StorageFailed, match="input/output"):
         blob.sync()
     faults.arm(None)
-    for attempt in (blob.sync, lambda: fill(blob, 3), blob.finish):
-        with pytest.raises((StorageFailed, ProtocolViolation)):
+    for attempt in (blob.sync, lambda: fill(blob, 3)):
+        with pytest.raises(StorageFailed, match="before"):
             attempt()
     assert blob.durable_chunks == 0
     blob.close()
@@ -438,5 +439,38 @@ def test_every_failing_call_keeps_what_was_acknowledged(tmp_path: Path, faults: 
                 data.write(bytes(max(size - data.tell(), 0)))
         again = opened(directory)
         assert again.durable_chunks >= acknowledged
+        again.close()
+        complete(directory)
+
+
+@pytest.mark.parametrize("persisted", [False, True])
+def test_every_failing_call_of_an_opening_loses_nothing(tmp_path: Path, faults: DiskFaults, *, persisted: bool) -> None:
+    """A process died with chunks in memory only: no opening acknowledges what it did not write and sync itself."""
+    faults.arm(None)
+
+    def leave(directory: Path) -> None:
+        blob = opened(directory)
+        fill(blob, 0, 3)
+        blob.sync()
+        fill(blob, 3, 5)
+        blob.close()
+
+    leave(tmp_path / "good")
+    faults.arm(None)
+    opened(tmp_path / "good").close()
+    calls = len(faults.seen)
+    assert {"pwrite", "fdatasync", "ftruncate", "fsync"} <= set(faults.seen)
+    for number in range(calls):
+        directory = tmp_path / str(number)
+        faults.arm(None)
+        leave(directory)
+        faults.arm(number, persisted=persisted)
+        with suppress(StorageFailed):
+            opened(directory).close()
+        faults.arm(None)
+        again = opened(directory)
+        assert again.durable_chunks == 5
+        # all that it names was written before it was synced
+        assert faults.seen.index("pwrite") < faults.seen.index("fdatasync")
         again.close()
         complete(directory)

@@ -143,11 +143,20 @@ class HolderSide:
     async def runs(self, accept: Accept, *, most_chunks: int) -> AsyncGenerator[Run, None]:
         held = {index for part in accept.have for index in range(part.start, part.stop)}
         assert most_chunks >= 1
-        for index, sealed in enumerate(sealed_chunks(self.offered)):
+        chunks = sealed_chunks(self.offered)
+        first = 0
+        while first < len(chunks):
             await self._enter("runs")
-            self.yielded += 1
-            if index not in held:
-                yield Run(index, 1, sealed, leaf_of(index, sealed))
+            stop = first + 1
+            # runs of three at most, and none across a chunk that the receiver holds
+            while first not in held and stop < min(len(chunks), first + min(3, most_chunks)) and stop not in held:
+                stop += 1
+            self.yielded += stop - first
+            if first not in held:
+                run = chunks[first:stop]
+                leaves = b"".join(leaf_of(index, sealed) for index, sealed in enumerate(run, first))
+                yield Run(first, stop - first, b"".join(run), leaves)
+            first = stop
 
     async def finish(self) -> Finish:
         await self._enter("finish")

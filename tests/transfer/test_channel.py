@@ -1,7 +1,7 @@
 """Content on bulk connections, between hosts on real sockets: whole, in order, and unchanged, or refused."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -15,6 +15,7 @@ from ddtp.transfer.addresses import PeerAddress
 from ddtp.transfer.channel import Desk, channels_for
 from ddtp.transfer.host import Host, open_host
 from ddtp.transfer.libp2p import BULK, Handover, Identity, secure
+from ddtp.transfer.limits import HostLimits
 from ddtp.transfer.ports import BulkLink, Deadlines
 from ddtp.transfer.receiver import receive_transfer
 from ddtp.transfer.sender import BULK_LEAST_BYTES, send_transfer
@@ -22,6 +23,7 @@ from ddtp.transfer.stream import FlowStream
 from tests.sessions import CHUNK_SIZE, VERIFIED, make_accept, make_offer, sealed_chunks
 from tests.transfer.exchange import HolderSide, ReceiverSide
 
+Moved = Callable[[int], None]
 PROTOCOL = "/ddtp/transfer/1.0.0"
 OFFER = make_offer(BULK_LEAST_BYTES + 3 * CHUNK_SIZE + 7)
 CHUNKS = sealed_chunks(OFFER)
@@ -60,7 +62,7 @@ async def exchange(
     deadlines: Deadlines = DEADLINES,
     wrap: Callable[[BulkLink], BulkLink] = lambda link: link,
     desk: bool = True,
-    addresses: Sequence[str] = (),
+    dialer: type[Counted] = Counted,
 ) -> Outcome:
     """Run one session between two hosts."""
     server, client = hosts
@@ -78,8 +80,8 @@ async def exchange(
 
     server.serve(PROTOCOL, serve)
     with trio.fail_after(PATIENCE_SECONDS):
-        stream = await client.dial(addresses or server.addresses, PROTOCOL, timeout_seconds=5)
-        counted = Counted(stream.bulk_dialer, wrap=wrap)
+        stream = await client.dial(server.addresses, PROTOCOL, timeout_seconds=5)
+        counted = dialer(stream.bulk_dialer, wrap=wrap)
         stream.bulk_dialer = counted
         try:
             outcome.answer = await send_transfer(
@@ -206,30 +208,30 @@ async def test_a_changed_bit_is_noticed_at_once_and_not_stored(hosts: tuple[Host
         def __init__(self, inner: BulkLink) -> None:
             self.inner, self.sent, self.close = inner, 0, inner.close
 
-        async def send(self, header: bytes, sealed: bytes, tag: bytes) -> None:
+        async def send(self, header: bytes, sealed: bytes, tag: bytes, *, moved: Moved) -> None:
             self.sent += 1
             changed = bytes([sealed[0] ^ 1]) + bytes(sealed[1:]) if self.sent == 3 else sealed
-            await self.inner.send(header, changed, tag)
+            await self.inner.send(header, changed, tag, moved=moved)
 
     receiver = ReceiverSide()
     outcome = await exchange(hosts, HolderSide(OFFER), receiver, wrap=Changing)
     assert isinstance(outcome.received, ProtocolViolation)
     assert isinstance(outcome.answer, PeerAborted)
     assert outcome.answer.reason_code == "protocol-violation"
-    assert 2 not in receiver.stored
+    assert not {6, 7, 8} & receiver.stored.keys()
     assert all(receiver.stored[index] == CHUNKS[index] for index in receiver.stored)
 
 
-@pytest.mark.parametrize("header", [(0, 0), (0, 17), (1, 1), (1 << 63, 1), (60, 16)])
+@pytest.mark.parametrize("header", [(0, 0), (0, 17), (1, 1), (1 << 63, 1)])
 async def test_frames_that_the_session_does_not_allow(hosts: tuple[Host, Host], header: tuple[int, int]) -> None:
-    """No chunks, too many, others than the next, and those beyond the last end the session before they are read."""
+    """No chunks, too many, and others than the next end the session before they are read."""
 
     class Lying:
         def __init__(self, inner: BulkLink) -> None:
             self.inner, self.close = inner, inner.close
 
-        async def send(self, _header: bytes, sealed: bytes, tag: bytes) -> None:
-            await self.inner.send(FRAME_HEADER.pack(*header), sealed, tag)
+        async def send(self, _header: bytes, sealed: bytes, tag: bytes, *, moved: Moved) -> None:
+            await self.inner.send(FRAME_HEADER.pack(*header), sealed, tag, moved=moved)
 
     receiver = ReceiverSide()
     outcome = await exchange(hosts, HolderSide(OFFER), receiver, wrap=Lying)
@@ -237,19 +239,20 @@ async def test_frames_that_the_session_does_not_allow(hosts: tuple[Host, Host], 
     assert not receiver.stored
 
 
-async def test_a_holder_that_stalls_is_left(hosts: tuple[Host, Host]) -> None:
+async def test_a_holder_that_stalls_is_left(hosts: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a frame and then nothing: both sides give up in time."""
+    monkeypatch.setattr(channel, "SLOWEST_BYTES_PER_SECOND", 1 << 30)
 
     class Stalling:
         def __init__(self, inner: BulkLink) -> None:
             self.inner, self.close = inner, inner.close
 
-        async def send(self, header: bytes, sealed: bytes, _tag: bytes) -> None:
-            await self.inner.send(header, sealed[:100])
+        async def send(self, header: bytes, sealed: bytes, _tag: bytes, *, moved: Moved) -> None:
+            await self.inner.send(header, sealed[:100], moved=moved)
             await trio.sleep_forever()
 
     outcome = await exchange(hosts, HolderSide(OFFER), ReceiverSide(), wrap=Stalling, deadlines=IMPATIENT)
-    assert isinstance(outcome.received, PeerStalled)
+    assert isinstance(outcome.received, PeerStalled | PeerAborted)
     assert isinstance(outcome.answer, PeerStalled | PeerAborted)
 
 
@@ -260,18 +263,18 @@ async def test_a_connection_that_breaks_ends_the_session(hosts: tuple[Host, Host
         def __init__(self, inner: BulkLink) -> None:
             self.inner, self.sent, self.close = inner, 0, inner.close
 
-        async def send(self, header: bytes, sealed: bytes, tag: bytes) -> None:
+        async def send(self, header: bytes, sealed: bytes, tag: bytes, *, moved: Moved) -> None:
             self.sent += 1
             if self.sent == 5:
                 self.inner.close()
-            await self.inner.send(header, sealed, tag)
+            await self.inner.send(header, sealed, tag, moved=moved)
 
     receiver = ReceiverSide()
     outcome = await exchange(hosts, HolderSide(OFFER), receiver, wrap=Breaking)
     # the other side may be quicker to say so than one is to believe it
     assert isinstance(outcome.received, PeerVanished | PeerAborted)
     assert isinstance(outcome.answer, PeerVanished | PeerAborted)
-    assert receiver.stored.keys() == set(range(4))
+    assert receiver.stored.keys() == set(range(12))
 
 
 async def test_a_full_disk_is_told(hosts: tuple[Host, Host]) -> None:
@@ -316,8 +319,8 @@ async def test_a_cancelled_sender_leaves_no_connection(hosts: tuple[Host, Host])
     with trio.fail_after(5):
         await over.wait()
     assert isinstance(told[0], PeerAborted)
-    with pytest.raises((trio.BrokenResourceError, trio.ClosedResourceError)):
-        await counted.links[0].send(b"more")
+    with pytest.raises(trio.BrokenResourceError):
+        await counted.links[0].send(b"more", moved=lambda _size: None)
 
 
 # --- strangers ---
@@ -372,3 +375,54 @@ async def test_a_stolen_token_is_of_no_use(hosts: tuple[Host, Host]) -> None:
             with pytest.raises(trio.BrokenResourceError):
                 await present(server, own_key, Ticket(TOKEN, 0, 1).encode())
     assert client.peer_id != own
+
+
+async def test_a_slow_path_is_waited_for(hosts: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four connections share the path, so each may be four times as slow as one would have to be."""
+    monkeypatch.setattr(channel, "LONG_PATH_SECONDS", 0)
+    monkeypatch.setattr(channel, "SLOWEST_BYTES_PER_SECOND", 256 << 10)
+    monkeypatch.setattr("ddtp.transfer.sender.BULK_LEAST_BYTES", 1)
+
+    class Dripping:
+        def __init__(self, inner: BulkLink) -> None:
+            self.inner, self.close = inner, inner.close
+
+        async def send(self, *parts: bytes, moved: Moved) -> None:
+            data = b"".join(parts)
+            for start in range(0, len(data), 8 << 10):
+                await trio.sleep(0.1)
+                await self.inner.send(data[start : start + (8 << 10)], moved=moved)
+
+    holder, receiver = HolderSide(make_offer(8 * CHUNK_SIZE)), ReceiverSide()
+    outcome = await exchange(hosts, holder, receiver, wrap=Dripping, deadlines=Deadlines(chunk_seconds=1))
+    assert (outcome.answer, outcome.received) == (VERIFIED, None)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+async def test_a_holder_that_gives_its_connections_up_uses_the_stream(
+    hosts: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch, channels: int
+) -> None:
+    """The tickets were taken, their answers came too late: the receiver goes where the first chunk is."""
+    monkeypatch.setattr(channel, "LONG_PATH_SECONDS", 0 if channels > 1 else 10)
+    receiver = ReceiverSide()
+
+    class Late(Counted):
+        async def connect(self, token: bytes) -> tuple[BulkLink, ...]:
+            links = await super().connect(token)
+            assert len(links) == channels
+            for link in links:
+                link.close()
+            return ()
+
+    outcome = await exchange(hosts, HolderSide(OFFER), receiver, dialer=Late)
+    assert (outcome.answer, outcome.received) == (VERIFIED, None)
+    check_whole(receiver)
+
+
+async def test_chunks_do_not_take_the_places_of_sessions(hosts: tuple[Host, Host]) -> None:
+    """Bulk connections beyond the places of their kind are refused, and their content goes on the stream."""
+    receiver, limits = ReceiverSide(), HostLimits(bulk_connections=0)
+    async with open_host(network_key=os.urandom(32), listen=["/ip4/127.0.0.1/tcp/0"], limits=limits) as strict:
+        outcome = await exchange((strict, hosts[1]), HolderSide(OFFER), receiver)
+    assert (outcome.answer, outcome.links) == (VERIFIED, 0)
+    check_whole(receiver)

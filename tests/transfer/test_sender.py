@@ -159,7 +159,7 @@ async def test_a_repeated_offer_is_answered_by_the_receipt(receipt: ReceiptMessa
 async def test_progress_counts_what_is_durable_and_ends_complete(autojump_clock: MockClock) -> None:
     """Phases come in order, bytes never fall, and the last status says that all is done."""
     holder = HolderSide(make_offer(64 * CHUNK_SIZE))
-    await deliver(holder, ReceiverSide(store_seconds=0.1))
+    await deliver(holder, ReceiverSide(store_seconds=0.3))
     phases = list(dict.fromkeys(status.phase for status in holder.progress))
     unseen = {Phase.CONSENT, Phase.SEALING, Phase.PAUSED, Phase.RECONNECTING}
     assert phases == [phase for phase in Phase if phase not in unseen]
