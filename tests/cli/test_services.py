@@ -335,7 +335,9 @@ def test_plain_file_prefers_a_package_that_is_asked_for(town: Path) -> None:
 def test_a_receiver_that_declines(town: Path) -> None:
     """Nothing has left; the person reads why, what to do, and finds both again in the list."""
     person = town / "person"
-    declined = run(person, "send", collected(town), "--to", "Bank A", "--yes")
+    packages = run(person, "inbox", "--json").json["packages"]
+    package = next(each["path"] for each in reversed(packages) if each["schema"] == "bank-statement/1")
+    declined = run(person, "send", package, "--to", "Bank A", "--yes")
     assert declined.code == 5, declined.err
     assert "no data has left" in declined.err
     row = run(person, "transfers", "--json").json["transfers"][0]
