@@ -18,6 +18,7 @@ from ddtp.errors import (
     EnvironmentProblem,
     NotFound,
     PeerError,
+    PeerRefused,
     PolicyRefused,
     UsageError,
 )
@@ -422,6 +423,8 @@ async def _watch(
         transfer_id = known or await _unfinished(agent.records, since)
         if transfer_id is not None and err.hint is None:
             err.hint = console.words.resume_hint.format(transfer=transfer_id.hex()[:ID_DIGITS])
+        elif err.hint is None and isinstance(err, PeerRefused):
+            err.hint = console.words.declined_hint
         raise
 
 

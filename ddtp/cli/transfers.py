@@ -219,7 +219,7 @@ def _show_transfer(
     lines += _receipt_lines(receipts)
     if row.reason is not None:
         lines.append(("Reason:", row.reason if row.failed_step is None else f"check {row.failed_step}: {row.reason}"))
-    if each.next_step:
+    if each.next_step and each.state not in {"rejected", "declined"}:  # for those this is the next step
         lines.append(("Next:", each.next_step))
     data = {"type": "transfer", **_json(each), "receipts": sorted(receipts)}
     if received is not None:

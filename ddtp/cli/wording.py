@@ -48,6 +48,7 @@ class Words:
     delivered: str
     rejected: str
     resume_hint: str
+    declined_hint: str
     unreachable_hint: str
     pack_hint: str
     left_out: str
@@ -124,6 +125,7 @@ _WORDS: Final = MappingProxyType(
                 '("{check}"). It says: "{reason}"'
             ),
             resume_hint="nothing is lost; go on later with: ddtp resume {transfer}",
+            declined_hint="no data has left; ask the institution what it needs, and send again with a new consent",
             unreachable_hint="check the network; if it works, ask the institution for its present card",
             pack_hint=(
                 "ask the institution that made the file for a package (ddtp collect NAME), "
@@ -236,6 +238,7 @@ _WORDS: Final = MappingProxyType(
                 "对方说明：“{reason}”"
             ),
             resume_hint="数据没有丢失；稍后可继续：ddtp resume {transfer}",
+            declined_hint="没有数据发出；请向该机构询问其要求，再重新同意并发送",
             unreachable_hint="请检查网络；若网络正常，请向该机构索取最新名片",
             pack_hint=(
                 "请向出具文件的机构领取数据包（ddtp collect 名称），"

@@ -330,3 +330,19 @@ def test_plain_file_prefers_a_package_that_is_asked_for(town: Path) -> None:
     refused = run(person, "send", newest, "--to", "Bank A", "--yes")
     assert (refused.code, refused.out) == (5, "")
     assert newest.name in refused.err
+
+
+def test_a_receiver_that_declines(town: Path) -> None:
+    """Nothing has left; the person reads why, what to do, and finds both again in the list."""
+    person = town / "person"
+    packages = run(person, "inbox", "--json").json["packages"]
+    package = next(each["path"] for each in reversed(packages) if each["schema"] == "bank-statement/1")
+    declined = run(person, "send", package, "--to", "Bank A", "--yes")
+    assert declined.code == 5, declined.err
+    assert "no data has left" in declined.err
+    row = run(person, "transfers", "--json").json["transfers"][0]
+    name = row["transfer_id"][:8]
+    assert (row["standing"], row["bytes_done"], row["next"]) == ("declined", 0, f"ddtp transfers show {name}")
+    shown = run(person, "transfers", "show", name).out
+    assert "Reason:     expected an attestation by issuer" in shown
+    assert f"ddtp transfers show {name}" not in shown

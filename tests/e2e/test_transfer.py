@@ -44,7 +44,7 @@ async def test_a_package_travels_from_one_institution_to_another(network: Networ
     assert received(receiver, sent.transfer_id) == files
     assert remains(receiver, sent.transfer_id) == [sent.transfer_id.hex()]
 
-    assert [seen[0].phase, seen[-1].phase] == [Phase.CONNECTING, Phase.DONE]
+    assert [seen[0].phase, seen[-1].phase] == [Phase.CONSENT, Phase.DONE]
     done = [progress.bytes_done for progress in seen]
     assert done == sorted(done)
     assert done[-1] == seen[-1].bytes_total >= sum(map(len, files.values()))
