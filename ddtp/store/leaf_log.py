@@ -1,9 +1,9 @@
 """Leaves of the chunks that a sender has sealed, so that a resumed transfer need not seal them again for their root.
 
-One file of records in the order of the chunks: the leaf, and a check that binds it to its place, because a power cut may
-leave zeros. It is a memory and no evidence: what is missing is computed again, a disk that refuses only makes it forget,
-and a file that lies all the same leads to a root that the receiver refuses, whereupon it is deleted. Methods block; the
-agent calls them in worker threads, one at a time per log.
+One file of records in the order of the chunks: the leaf, and a check that binds it to its place, because a power cut
+may leave zeros. It is a memory and no evidence: what is missing is computed again, a disk that refuses only makes it
+forget, and a file that lies all the same leads to a root that the receiver refuses, whereupon it is deleted. Methods
+block; the agent calls them in worker threads, one at a time per log.
 """
 
 import os
