@@ -5,6 +5,7 @@ acknowledges, opens it only in quarantine, and releases plaintext only for a `Ve
 """
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import final
 
@@ -53,7 +54,7 @@ from ddtp.protocol.messages import (
 )
 from ddtp.store.blobs import SealedBlob
 from ddtp.store.records import FINAL_STATES, Direction, ReceiptRow, TransferRow, TransferState
-from ddtp.transfer.ports import Deadlines, PeerStream, Run
+from ddtp.transfer.ports import Arrival, Deadlines, PeerStream
 from ddtp.transfer.receiver import receive_transfer
 from ddtp.transfer.refusal import public_reason
 from ddtp.verify.evidence import Evidence
@@ -168,10 +169,14 @@ class Receiver:
             key_offer=envelope.sign(key_offer, self._key).envelope,
         )
 
-    async def store(self, run: Run) -> None:
+    async def store(self, arrivals: Sequence[Arrival]) -> None:
         """Write chunks; a crash of this process does not lose them any more."""
+        await trio.to_thread.run_sync(self._store, arrivals)
+
+    def _store(self, arrivals: Sequence[Arrival]) -> None:
         assert self._blob is not None, "chunks follow an accept"
-        await trio.to_thread.run_sync(self._blob.write, run.first, run.sealed, run.leaves)
+        for arrival in arrivals:
+            self._blob.write(arrival.first, arrival.sealed, arrival.examine())
 
     async def sync(self) -> int:
         """Make everything durable that was written."""

@@ -174,12 +174,15 @@ class _Target:
     def __init__(self, descriptor: int, path: Path) -> None:
         self._descriptor = descriptor
         self._path = path
+        self._writing = threading.Lock()
         self._counting = threading.Lock()
         self._unsynced_bytes = 0
 
     def write(self, data: Buffer, *, offset: int) -> None:
         with storage_errors(self._path):
-            write_all_at(self._descriptor, data, offset=offset)
+            # one at a time: the system would let the others spin, on a processor that can open chunks meanwhile
+            with self._writing:
+                write_all_at(self._descriptor, data, offset=offset)
             if self._is_due(len(data)):
                 os.fdatasync(self._descriptor)
 

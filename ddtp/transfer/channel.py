@@ -11,10 +11,10 @@ import socket as sockets
 import struct
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, final
+from typing import Final, TypeVar, final
 
 import trio
 
@@ -25,18 +25,18 @@ from ddtp.protocol.codec import Buffer
 from ddtp.protocol.session import Session
 from ddtp.transfer.beside import together
 from ddtp.transfer.pacing import Pace
-from ddtp.transfer.ports import BulkLink, Run
+from ddtp.transfer.ports import Arrival, BulkLink, Run
 from ddtp.transfer.pump import SLOWEST_BYTES_PER_SECOND
 
 PIECE_BYTES: Final = 256 << 10
-"""Sent at once, and collected by the system before it wakes the receiver: a quarter of a frame, so that neither side
-waits for the other, and a slow link shows that it moves."""
+"""Collected by the system before it wakes the receiver: a quarter of a frame, so that neither side waits for the other,
+and a slow link shows that it moves."""
 
-BUFFERS: Final = 4
-"""Frames in memory per receiving session: one arrives, one is hashed, one is written, one lies in between."""
+BUFFERS: Final = 8
+"""Frames in memory per receiving session: half of them arrive while the other half is examined and stored."""
 
-QUEUED_RUNS: Final = 1
-"""Per connection, sealed and not yet being sent: the next one is ready when a write ends."""
+QUEUED_RUNS: Final = 4
+"""Per connection, sealed and not yet being sent: as many as are sent in one call."""
 
 
 LONG_PATH_SECONDS: Final = 0.02
@@ -44,6 +44,8 @@ LONG_PATH_SECONDS: Final = 0.02
 
 LONG_PATH_CHANNELS: Final = 4
 """They fill 1.2 Gbit/s at a round trip of 160 ms, and a lost packet slows a quarter of the transfer."""
+
+Item = TypeVar("Item")
 
 _ROUND_TRIP: Final = struct.Struct("=68xI")
 """Smoothed round trip in microseconds, in Linux's `struct tcp_info` (linux/tcp.h)."""
@@ -67,33 +69,32 @@ class SocketLink:
 
     async def send(self, *parts: Buffer, moved: Callable[[int], None]) -> None:
         """See `BulkLink`."""
-        whole = False
+        rest, whole = [memoryview(part) for part in parts], False
         try:
-            for part in parts:
-                view = memoryview(part)
-                for start in range(0, len(view), PIECE_BYTES):
-                    piece = view[start : start + PIECE_BYTES]
-                    await self._socket.send_all(piece)
-                    moved(len(piece))
+            while rest:
+                sent = await self._socket.socket.sendmsg(rest)
+                moved(sent)
+                rest = _after(rest, sent)
             whole = True
-        except trio.ClosedResourceError as err:
-            raise trio.BrokenResourceError("this side closed the connection") from err
+        except (OSError, trio.ClosedResourceError) as err:
+            raise trio.BrokenResourceError("the connection broke") from err
         finally:
             if not whole:
                 self.close()
 
-    async def receive_into(self, view: memoryview, *, moved: Callable[[int], None]) -> None:
+    async def receive_into(self, view: memoryview, *, least: int, moved: Callable[[int], None]) -> int:
         """See `BulkLink`."""
-        raw = self._socket.socket
+        raw, total = self._socket.socket, 0
         try:
-            while view:
+            while total < least:
                 # else Linux wakes us for every few packets; never more than what is surely still to come
-                raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVLOWAT, min(len(view), PIECE_BYTES))
-                received = await raw.recv_into(view)
+                raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVLOWAT, min(least - total, PIECE_BYTES))
+                received = await raw.recv_into(view[total:])
                 if not received:
                     raise trio.BrokenResourceError("the connection ended")
                 moved(received)
-                view = view[received:]
+                total += received
+            return total
         except (OSError, trio.ClosedResourceError) as err:
             raise trio.BrokenResourceError("the connection broke") from err
 
@@ -110,9 +111,19 @@ class SocketLink:
         self._socket.socket.close()
 
 
+def _after(parts: Sequence[memoryview], sent_bytes: int) -> list[memoryview]:
+    """Return what is left of some parts."""
+    rest = []
+    for part in parts:
+        if sent_bytes < len(part):
+            rest.append(part[sent_bytes:])
+        sent_bytes = max(0, sent_bytes - len(part))
+    return rest
+
+
 @final
-class Arrival:
-    """The bulk connections of one expected session (a `BulkArrival`)."""
+class Expected:
+    """The bulk connections of one expected session (a `BulkLinks`)."""
 
     def __init__(self, remote_peer_id: str) -> None:
         self._remote_peer_id = remote_peer_id
@@ -122,7 +133,7 @@ class Arrival:
         self.released = trio.Event()
 
     async def wait(self) -> tuple[BulkLink, ...]:
-        """See `BulkArrival`."""
+        """See `BulkLinks`."""
         await self._complete.wait()
         return tuple(self._links[number] for number in range(self._channels))
 
@@ -146,7 +157,7 @@ class Arrival:
             self._complete.set()
 
     def release(self) -> None:
-        """See `BulkArrival`; whoever brought a connection is let go."""
+        """See `BulkLinks`; whoever brought a connection is let go."""
         for link in self._links.values():
             link.close()
         self.released.set()
@@ -157,28 +168,28 @@ class Desk:
     """Where bulk connections are brought together with the sessions that expect them (a `BulkDesk`)."""
 
     def __init__(self) -> None:
-        self._expected: dict[bytes, Arrival] = {}
+        self._expected: dict[bytes, Expected] = {}
 
     @asynccontextmanager
-    async def expect(self, token: bytes, remote_peer_id: str) -> AsyncIterator[Arrival]:
+    async def expect(self, token: bytes, remote_peer_id: str) -> AsyncIterator[Expected]:
         """See `BulkDesk`."""
-        arrival = self._expected[token] = Arrival(remote_peer_id)
+        expected = self._expected[token] = Expected(remote_peer_id)
         try:
-            yield arrival
+            yield expected
         finally:
             del self._expected[token]
-            arrival.release()
+            expected.release()
 
-    def find(self, token: bytes) -> Arrival:
+    def find(self, token: bytes) -> Expected:
         """Return the session that expects a token.
 
         Raises:
             ProtocolViolation: There is none.
         """
-        arrival = self._expected.get(token)
-        if arrival is None:
+        expected = self._expected.get(token)
+        if expected is None:
             raise ProtocolViolation("expected the token of a running session, found another one")
-        return arrival
+        return expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,22 +241,24 @@ async def send_runs(bulk: BulkSession, runs: AsyncGenerator[Run, None], *, pace:
 
     async def write(link: BulkLink, source: trio.MemoryReceiveChannel[Run]) -> None:
         async for run in source:
-            header = FRAME_HEADER.pack(run.first, run.count)
-            tag = frame_tag(frame_key, header, run.leaves)
-            await pace.take(len(run.sealed))
+            parts: list[Buffer] = []
+            for each in (run, *_ready(source, QUEUED_RUNS - 1)):
+                await pace.take(len(each.sealed))
+                header = FRAME_HEADER.pack(each.first, each.count)
+                parts += header, each.sealed, frame_tag(frame_key, header, each.leaves)
             with _moving(bulk) as moved:
-                await link.send(header, run.sealed, tag, moved=moved)
+                await link.send(*parts, moved=moved)
 
     writers = [partial(write, link, source) for link, (_, source) in zip(bulk.links, queues, strict=True)]
     await together(make, *writers)
 
 
-async def receive_runs(bulk: BulkSession, store: Callable[[Run], Awaitable[None]]) -> None:
-    """Receive all missing chunks and store each run once its tag was checked; receiving, hashing and storing overlap.
+async def receive_chunks(bulk: BulkSession, store: Callable[[Sequence[Arrival]], Awaitable[None]]) -> None:
+    """Receive all missing chunks and have them stored, some frames at a time; the next ones are received meanwhile.
 
     Args:
         bulk: What is known of the session.
-        store: Keeps a run; its buffers are used again when it returns.
+        store: Examines and keeps the chunks of some frames; their buffers are used again when it returns.
 
     Raises:
         PeerStalled: Nothing came in time.
@@ -256,80 +269,96 @@ async def receive_runs(bulk: BulkSession, store: Callable[[Run], Awaitable[None]
     await _Receiving(bulk, store).run()
 
 
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """A frame as it arrived in one of the buffers."""
-
-    buffer: bytearray
-    header: bytes
-    first: int
-    count: int
-    sealed: memoryview
-    tag: memoryview
-
-
 @final
 class _Receiving:
-    """One run of `receive_runs`: three tasks, which hand buffers on to each other and back to the first."""
+    """One run of `receive_chunks`: two tasks, of which the first fills buffers and the second gives them back."""
 
-    def __init__(self, bulk: BulkSession, store: Callable[[Run], Awaitable[None]]) -> None:
+    def __init__(self, bulk: BulkSession, store: Callable[[Sequence[Arrival]], Awaitable[None]]) -> None:
         self._bulk = bulk
         self._store = store
-        self._frame_key = bulk.session.bulk_keys().frame_key
         self._give_back, self._free = trio.open_memory_channel[bytearray](BUFFERS)
-        self._to_examine, self._arrived = trio.open_memory_channel[_Frame](1)
-        self._to_store, self._examined = trio.open_memory_channel[tuple[Run, bytearray]](1)
+        self._to_store, self._arrived = trio.open_memory_channel[tuple[Arrival, bytearray]](BUFFERS)
         self._ended: PeerVanished | PeerStalled | None = None
 
     async def run(self) -> None:
-        size = sealed_offset(self._bulk.most_chunks, self._bulk.seal.chunk_size) + FRAME_TAG_SIZE
+        largest = sealed_offset(self._bulk.most_chunks, self._bulk.seal.chunk_size)
         for _ in range(BUFFERS):
-            self._give_back.send_nowait(bytearray(size))
-        await together(self._receive, self._examine, self._keep)
+            self._give_back.send_nowait(bytearray(largest + FRAME_TAG_SIZE + FRAME_HEADER.size))
+        await together(self._receive, self._keep)
         if self._ended is not None:
             raise self._ended
 
     async def _receive(self) -> None:
-        for link in itertools.cycle(self._bulk.links):
+        for inlet in itertools.cycle([_Inlet(self._bulk, link) for link in self._bulk.links]):
             if self._bulk.session.all_chunks_carried:
                 break
+            buffer = await self._free.receive()
             try:
-                frame = await _receive_frame(self._bulk, link, await self._free.receive())
+                arrival = await inlet.receive(buffer)
             except (PeerVanished, PeerStalled) as err:
                 # what has arrived whole is examined and stored first, so that it is not sent again
                 self._ended = err
                 break
-            await self._to_examine.send(frame)
-        self._to_examine.close()
-
-    async def _examine(self) -> None:
-        chunk_size = self._bulk.seal.chunk_size
-        async for frame in self._arrived:
-            hashing = partial(sealed_leaves, frame.first, frame.sealed, count=frame.count, chunk_size=chunk_size)
-            leaves = await trio.to_thread.run_sync(hashing)
-            check_frame_tag(self._frame_key, frame.header, leaves, frame.tag)
-            await self._to_store.send((Run(frame.first, frame.count, frame.sealed, leaves), frame.buffer))
+            self._to_store.send_nowait((arrival, buffer))
         self._to_store.close()
 
     async def _keep(self) -> None:
-        async for run, buffer in self._examined:
-            await self._store(run)
-            self._give_back.send_nowait(buffer)
+        async for first in self._arrived:
+            ready = [first, *_ready(self._arrived, BUFFERS // 2 - 1)]
+            await self._store([arrival for arrival, _buffer in ready])
+            for _arrival, buffer in ready:
+                self._give_back.send_nowait(buffer)
 
 
-async def _receive_frame(bulk: BulkSession, link: BulkLink, buffer: bytearray) -> _Frame:
-    header = bytearray(FRAME_HEADER.size)
-    with _moving(bulk) as moved:
-        await link.receive_into(memoryview(header), moved=moved)
-    first, count = FRAME_HEADER.unpack(header)
-    if not 0 < count <= bulk.most_chunks:
-        raise ProtocolViolation(f"expected 1 to {bulk.most_chunks} chunks in a frame, found {count}")
-    bulk.session.carry_chunks(first, count)
-    _start, size = sealed_range(first, count, bulk.seal)
-    view = memoryview(buffer)[: size + FRAME_TAG_SIZE]
-    with _moving(bulk) as moved:
-        await link.receive_into(view, moved=moved)
-    return _Frame(buffer, bytes(header), first, count, view[:size], view[size:])
+@final
+class _Inlet:
+    """Cuts what comes on one connection into frames."""
+
+    def __init__(self, bulk: BulkSession, link: BulkLink) -> None:
+        self._bulk = bulk
+        self._link = link
+        self._frame_key = bulk.session.bulk_keys().frame_key
+        self._ahead = b""
+
+    async def receive(self, buffer: bytearray) -> Arrival:
+        """Receive one frame into a buffer; of the next one at most its header is taken."""
+        header = await self._header()
+        first, count = FRAME_HEADER.unpack(header)
+        if not 0 < count <= self._bulk.most_chunks:
+            raise ProtocolViolation(f"expected 1 to {self._bulk.most_chunks} chunks in a frame, found {count}")
+        self._bulk.session.carry_chunks(first, count)
+        _start, size = sealed_range(first, count, self._bulk.seal)
+        end = size + FRAME_TAG_SIZE
+        view = memoryview(buffer)
+        received = await self._fill(view[: end + FRAME_HEADER.size], least=end)
+        self._ahead = bytes(view[end:received])
+        sealed, tag = view[:size], bytes(view[size:end])
+        return Arrival(first, sealed, partial(self._examine, header, sealed, tag))
+
+    async def _header(self) -> bytes:
+        header = bytearray(FRAME_HEADER.size)
+        header[: len(self._ahead)] = self._ahead
+        missing = len(header) - len(self._ahead)
+        if missing:
+            await self._fill(memoryview(header)[-missing:], least=missing)
+        return bytes(header)
+
+    async def _fill(self, view: memoryview, *, least: int) -> int:
+        with _moving(self._bulk) as moved:
+            return await self._link.receive_into(view, least=least, moved=moved)
+
+    def _examine(self, header: bytes, sealed: memoryview, tag: bytes) -> bytes:
+        first, count = FRAME_HEADER.unpack(header)
+        leaves = sealed_leaves(first, sealed, count=count, chunk_size=self._bulk.seal.chunk_size)
+        check_frame_tag(self._frame_key, header, leaves, tag)
+        return leaves
+
+
+def _ready(source: trio.MemoryReceiveChannel[Item], most: int) -> Iterator[Item]:
+    """Yield what can be had without waiting."""
+    with suppress(trio.WouldBlock, trio.EndOfChannel):
+        for _ in range(most):
+            yield source.receive_nowait()
 
 
 @contextmanager
@@ -343,12 +372,12 @@ def _moving(bulk: BulkSession) -> Iterator[Callable[[int], None]]:
     def moved(size_bytes: int) -> None:
         scope.deadline += size_bytes * len(bulk.links) / SLOWEST_BYTES_PER_SECOND
 
-    # a piece that is being sent shows only when it is through
+    # less than a piece does not show
     moved(PIECE_BYTES)
     try:
         with scope:
             yield moved
+            return
     except trio.BrokenResourceError as err:
         raise PeerVanished("expected the bulk connection to last, found it broken") from err
-    if scope.cancelled_caught:
-        raise PeerStalled(f"expected chunks to move within {bulk.stall_seconds:.0f} s, found silence")
+    raise PeerStalled(f"expected chunks to move within {bulk.stall_seconds:.0f} s, found silence")

@@ -4,7 +4,7 @@ The drivers move messages in the right order and watch the deadlines; everything
 looked up is behind these two ports, so that the network door knows neither consent nor verification nor the disk.
 """
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import Enum
@@ -24,7 +24,7 @@ from ddtp.protocol.messages import (
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Neighbouring sealed chunks, at most `RUN_CHUNKS`.
+    """Neighbouring sealed chunks to send, at most `run_chunks`.
 
     Attributes:
         first: Position of the first one.
@@ -39,6 +39,23 @@ class Run:
     leaves: Buffer
 
 
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """Neighbouring sealed chunks that have arrived, at most `run_chunks`, not yet looked at.
+
+    Attributes:
+        first: Position of the first one.
+        sealed: The chunks, one after the other.
+        examine: Checks that they are what the peer has sent, as far as the transport can tell, and returns their leaves
+            in the ciphertext tree, 32 bytes each. Takes a while: to be called in a worker thread, where the chunks are
+            stored. Raises `ProtocolViolation`.
+    """
+
+    first: int
+    sealed: Buffer
+    examine: Callable[[], bytes]
+
+
 class BulkLink(Protocol):
     """A connection of its own for chunks (spec/14 s.8), one way; `channel.SocketLink` is one.
 
@@ -49,8 +66,8 @@ class BulkLink(Protocol):
         """Send all parts, and tell how many bytes the system has taken each time; breaks it when cancelled."""
         ...
 
-    async def receive_into(self, view: memoryview, *, moved: Callable[[int], None]) -> None:
-        """Fill all of `view`, and tell how many bytes have come each time."""
+    async def receive_into(self, view: memoryview, *, least: int, moved: Callable[[int], None]) -> int:
+        """Fill `least` bytes of `view`, or more if they are there; tell how many come each time; return how many."""
         ...
 
     async def begins(self) -> bool:
@@ -73,12 +90,12 @@ class BulkDialer(Protocol):
 class BulkDesk(Protocol):
     """What the receiver awaits bulk connections with."""
 
-    def expect(self, token: bytes, remote_peer_id: str) -> AbstractAsyncContextManager["BulkArrival"]:
+    def expect(self, token: bytes, remote_peer_id: str) -> AbstractAsyncContextManager["BulkLinks"]:
         """Let connections of one session in during the `with` block; closed at its end."""
         ...
 
 
-class BulkArrival(Protocol):
+class BulkLinks(Protocol):
     """The connections of one session."""
 
     async def wait(self) -> tuple[BulkLink, ...]:
@@ -133,8 +150,8 @@ class ReceiverPort(Protocol):
         """Decide on an offer; a transfer that was concluded before is answered with its last receipt."""
         ...
 
-    async def store(self, run: Run) -> None:
-        """Keep the next sealed chunks; slowness here slows the sender. The buffers are the caller's again after it."""
+    async def store(self, arrivals: Sequence[Arrival]) -> None:
+        """Examine and keep the next sealed chunks; slowness here slows the sender. Their buffers are used again."""
         ...
 
     async def sync(self) -> int:

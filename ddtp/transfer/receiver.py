@@ -8,13 +8,13 @@ from typing import Final, final
 import trio
 
 from ddtp.errors import InternalError, PeerStalled, PeerVanished
-from ddtp.protocol.chunks import SealHeader, run_chunks, sealed_leaves
+from ddtp.protocol.chunks import SealHeader, run_chunks, sealed_leaves, sealed_offset
 from ddtp.protocol.messages import Accept, Ack, ChunkFrame, Finish, Hello, KeyRelease, Message, Offer
 from ddtp.protocol.states import Role
 from ddtp.transfer.beside import beside, together
-from ddtp.transfer.channel import BulkSession, receive_runs
+from ddtp.transfer.channel import BulkSession, receive_chunks
 from ddtp.transfer.pacing import Pace
-from ddtp.transfer.ports import BulkArrival, BulkLink, Deadlines, PeerStream, ReceiverPort, Run
+from ddtp.transfer.ports import Arrival, BulkLink, BulkLinks, Deadlines, PeerStream, ReceiverPort
 from ddtp.transfer.pump import GOODBYE_SECONDS, Pump, open_pump
 
 SYNC_BYTES: Final = 8 << 20
@@ -60,6 +60,7 @@ class _Receiving:
         self._bulk_desk = stream.bulk_desk
         self._deadlines = deadlines
         self._pace = pace
+        self._sealed_size = 1
         self._stored_chunks = 0
         self._acked_chunks = 0
         self._sync_step_chunks = self._least_sync_chunks = 1
@@ -81,31 +82,32 @@ class _Receiving:
     async def _take_content(self, seal: SealHeader, accept: Accept) -> None:
         limits = self._deadlines
         self._stored_chunks = self._acked_chunks = sum(part.stop - part.start for part in accept.have)
+        self._sealed_size = sealed_offset(1, seal.chunk_size)
         self._sync_step_chunks = SYNC_BYTES // seal.chunk_size
         self._least_sync_chunks = LEAST_SYNC_BYTES // seal.chunk_size
         async with AsyncExitStack() as stack:
-            arrival = None
+            expected = None
             if self._bulk_desk is not None:
-                # expected before the holder can know of it
+                # before the holder can know of it
                 token = self._pump.session.bulk_keys().token
-                expected = self._bulk_desk.expect(token, self._pump.remote_peer_id)
-                arrival = await stack.enter_async_context(expected)
+                expecting = self._bulk_desk.expect(token, self._pump.remote_peer_id)
+                expected = await stack.enter_async_context(expecting)
             await self._pump.send(accept, seconds=limits.decision_seconds)
-            finish = await beside(partial(self._store_content, seal, arrival), self._keep_durable)
+            finish = await beside(partial(self._store_content, seal, expected), self._keep_durable)
         await self._pump.send(await self._port.complete(finish), seconds=limits.receipt_seconds)
         release = await self._pump.receive(KeyRelease, seconds=limits.receipt_seconds)
         await self._pump.send(await self._port.conclude(release), seconds=limits.receipt_seconds)
 
-    async def _store_content(self, seal: SealHeader, arrival: BulkArrival | None) -> Finish:
+    async def _store_content(self, seal: SealHeader, expected: BulkLinks | None) -> Finish:
         """Store the content as it comes: on bulk connections, or on the stream of the session; the holder chooses."""
-        links, event = await self._first_of(arrival)
+        links, event = await self._first_of(expected)
         if event is not None:
-            if arrival is not None:
-                arrival.release()
+            if expected is not None:
+                expected.release()
             return await self._store_inside(seal, event)
         bulk = BulkSession(self._pump.session, seal, links, self._deadlines.chunk_seconds)
         try:
-            await receive_runs(bulk, self._store)
+            await receive_chunks(bulk, self._store)
         except PeerVanished:
             # a holder that gives up says why on the stream
             with suppress(PeerStalled):
@@ -113,7 +115,7 @@ class _Receiving:
             raise
         return await self._pump.receive(Finish, seconds=self._deadlines.chunk_seconds)
 
-    async def _first_of(self, arrival: BulkArrival | None) -> tuple[tuple[BulkLink, ...], Message | ChunkFrame | None]:
+    async def _first_of(self, expected: BulkLinks | None) -> tuple[tuple[BulkLink, ...], Message | ChunkFrame | None]:
         """Wait for the first message or the first frame; a holder that gave up its bulk connections uses the stream."""
         links: tuple[BulkLink, ...] = ()
         event: Message | ChunkFrame | None = None
@@ -124,8 +126,8 @@ class _Receiving:
 
         async def await_frame() -> None:
             nonlocal links
-            if arrival is not None:
-                arrived = await arrival.wait()
+            if expected is not None:
+                arrived = await expected.wait()
                 if await arrived[0].begins():
                     links = arrived
                     scope.cancel()
@@ -153,18 +155,18 @@ class _Receiving:
                 with suppress(trio.WouldBlock, trio.EndOfChannel):
                     while len(ready) < most:
                         ready.append(chunks.receive_nowait())
-                for run in _neighbours(ready):
-                    await self._store(_joined(run, seal.chunk_size))
+                await self._store([_joined(run, seal.chunk_size) for run in _neighbours(ready)])
 
         await together(read, keep)
         if not isinstance(event, Finish):
             raise InternalError(f"expected the session to refuse {type(event).__name__}, found it allowed")
         return event
 
-    async def _store(self, run: Run) -> None:
-        await self._pace.take(len(run.sealed))
-        await self._port.store(run)
-        self._stored_chunks += run.count
+    async def _store(self, arrivals: Sequence[Arrival]) -> None:
+        for arrival in arrivals:
+            await self._pace.take(len(arrival.sealed))
+        await self._port.store(arrivals)
+        self._stored_chunks += sum(-(-len(arrival.sealed) // self._sealed_size) for arrival in arrivals)
         self._stored.set()
         if self._stored_chunks - self._acked_chunks >= self._sync_step_chunks:
             self._much_stored.set()
@@ -192,7 +194,6 @@ def _neighbours(chunks: Sequence[ChunkFrame]) -> Iterator[Sequence[ChunkFrame]]:
         yield chunks[start:stop]
 
 
-def _joined(chunks: Sequence[ChunkFrame], chunk_size: int) -> Run:
-    first, count = chunks[0].index, len(chunks)
-    sealed = b"".join(chunk.sealed for chunk in chunks)
-    return Run(first, count, sealed, sealed_leaves(first, sealed, count=count, chunk_size=chunk_size))
+def _joined(chunks: Sequence[ChunkFrame], chunk_size: int) -> Arrival:
+    first, sealed = chunks[0].index, b"".join(chunk.sealed for chunk in chunks)
+    return Arrival(first, sealed, partial(sealed_leaves, first, sealed, count=len(chunks), chunk_size=chunk_size))

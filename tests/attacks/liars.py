@@ -1,6 +1,6 @@
 """Peers that keep to the protocol and say something untrue at one moment: receivers and holders."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from ddtp.protocol.envelope import Signed
 from ddtp.protocol.messages import Accept, Decline, Finish, Hello, KeyOffer, KeyRelease, Offer, ReceiptMessage
 from ddtp.protocol.openings import Disclosure
 from ddtp.store.records import TransferRow
-from ddtp.transfer.ports import Deadlines, Run
+from ddtp.transfer.ports import Arrival, Deadlines, Run
 from ddtp.transfer.sender import send_transfer
 from ddtp.verify import Receipt
 from tests.attacks.imposter import ignore
@@ -33,7 +33,7 @@ class Heard:
 
     Attributes:
         offers: The offers, which say who the holder is.
-        chunks: Number of chunks.
+        chunks: Number of pieces of content that came.
         keys: The released keys.
     """
 
@@ -57,9 +57,9 @@ class LyingReceiver:
         self._heard.offers.append(offer)
         return self._say("admit", await self._port.admit(offer, remote_peer_id))
 
-    async def store(self, run: Run) -> None:
-        self._heard.chunks += run.count
-        self._say("store", await self._port.store(run))
+    async def store(self, arrivals: Sequence[Arrival]) -> None:
+        self._heard.chunks += len(arrivals)
+        self._say("store", await self._port.store(arrivals))
 
     async def sync(self) -> int:
         return self._say("sync", await self._port.sync())

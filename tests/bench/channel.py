@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import NoReturn
@@ -19,7 +19,7 @@ from ddtp.errors import InternalError
 from ddtp.protocol.chunks import RUN_CHUNKS, SealHeader, chunk_count, sealed_leaves, sealed_size
 from ddtp.protocol.messages import Accept, Finish, Hello, KeyRelease, Offer, ReceiptMessage, Stage
 from ddtp.transfer.host import open_host
-from ddtp.transfer.ports import Deadlines, Progress, Run
+from ddtp.transfer.ports import Arrival, Deadlines, Progress, Run
 from ddtp.transfer.receiver import receive_transfer
 from ddtp.transfer.sender import send_transfer
 from ddtp.transfer.stream import FlowStream
@@ -98,7 +98,7 @@ def _run(first: int, sealed: bytes, count: int) -> Run:
 class Receiver:
     """Keeps nothing (a `ReceiverPort`)."""
 
-    stored = 0
+    stored_bytes = 0
 
     async def greet(self, hello: Hello, remote_peer_id: str) -> Hello:  # noqa: ARG002 - nobody is checked here
         return Hello(suites=("DDTP-SM-1",), nonce=os.urandom(32), binding=b"\0")
@@ -106,11 +106,12 @@ class Receiver:
     async def admit(self, offer: Offer, remote_peer_id: str) -> Accept:  # noqa: ARG002 - nobody is checked here
         return Accept(offer.transfer_id, (), b"\0")
 
-    async def store(self, run: Run) -> None:
-        self.stored += run.count
+    async def store(self, arrivals: Sequence[Arrival]) -> None:
+        await trio.to_thread.run_sync(lambda: [arrival.examine() for arrival in arrivals])
+        self.stored_bytes += sum(len(arrival.sealed) for arrival in arrivals)
 
     async def sync(self) -> int:
-        return self.stored
+        return self.stored_bytes // sealed_size(0, SEAL)
 
     async def complete(self, finish: Finish) -> ReceiptMessage:  # noqa: ARG002 - the session has counted
         return ReceiptMessage(Stage.CIPHER, b"\0")

@@ -1,6 +1,6 @@
 """Both sides of an exchange in memory: streams that carry a peer id, and ports that decide without evidence."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -21,7 +21,7 @@ from ddtp.protocol.messages import (
 )
 from ddtp.protocol.session import Session
 from ddtp.protocol.states import Role
-from ddtp.transfer.ports import BulkDesk, BulkDialer, Deadlines, Progress, Run
+from ddtp.transfer.ports import Arrival, BulkDesk, BulkDialer, Deadlines, Progress, Run
 from tests.sessions import (
     CIPHER,
     HOLDER_HELLO,
@@ -201,17 +201,19 @@ class ReceiverSide:
         self.offer = offer
         return self.decision
 
-    async def store(self, run: Run) -> None:
+    async def store(self, arrivals: Sequence[Arrival]) -> None:
+        for arrival in arrivals:
+            await self._store(arrival)
+
+    async def _store(self, arrival: Arrival) -> None:
         await self._enter("store")
-        await trio.sleep(self.store_seconds * run.count)
         assert self.offer is not None, "chunks follow an offer"
-        size = sealed_size(0, self.offer.seal)
-        pieces = [bytes(run.sealed[start : start + size]) for start in range(0, len(run.sealed), size)]
-        assert len(pieces) == run.count
-        for index, sealed in enumerate(pieces, run.first):
-            start = 32 * (index - run.first)
-            assert run.leaves[start : start + 32] == leaf_of(index, sealed)
-            self.stored[index] = sealed
+        size, sealed = sealed_size(0, self.offer.seal), arrival.sealed
+        pieces = [bytes(sealed[start : start + size]) for start in range(0, len(sealed), size)]
+        await trio.sleep(self.store_seconds * len(pieces))
+        leaves = arrival.examine()
+        assert leaves == b"".join(leaf_of(index, piece) for index, piece in enumerate(pieces, arrival.first))
+        self.stored |= dict(enumerate(pieces, arrival.first))
 
     async def sync(self) -> int:
         await self._enter("sync")

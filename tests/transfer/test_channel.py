@@ -1,7 +1,7 @@
 """Content on bulk connections, between hosts on real sockets: whole, in order, and unchanged, or refused."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -115,6 +115,11 @@ def renamed(stream: FlowStream, name: str) -> _Named:
     return _Named(stream, name)
 
 
+def frames(parts: tuple[bytes, ...]) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """Frames that are sent in one call: header, sealed chunks, tag."""
+    return zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+
+
 def check_whole(receiver: ReceiverSide) -> None:
     assert [receiver.stored[index] for index in sorted(receiver.stored)] == CHUNKS
 
@@ -208,10 +213,11 @@ async def test_a_changed_bit_is_noticed_at_once_and_not_stored(hosts: tuple[Host
         def __init__(self, inner: BulkLink) -> None:
             self.inner, self.sent, self.close = inner, 0, inner.close
 
-        async def send(self, header: bytes, sealed: bytes, tag: bytes, *, moved: Moved) -> None:
-            self.sent += 1
-            changed = bytes([sealed[0] ^ 1]) + bytes(sealed[1:]) if self.sent == 3 else sealed
-            await self.inner.send(header, changed, tag, moved=moved)
+        async def send(self, *parts: bytes, moved: Moved) -> None:
+            for header, sealed, tag in frames(parts):
+                self.sent += 1
+                changed = bytes([sealed[0] ^ 1]) + bytes(sealed[1:]) if self.sent == 3 else sealed
+                await self.inner.send(header, changed, tag, moved=moved)
 
     receiver = ReceiverSide()
     outcome = await exchange(hosts, HolderSide(OFFER), receiver, wrap=Changing)
@@ -230,8 +236,8 @@ async def test_frames_that_the_session_does_not_allow(hosts: tuple[Host, Host], 
         def __init__(self, inner: BulkLink) -> None:
             self.inner, self.close = inner, inner.close
 
-        async def send(self, _header: bytes, sealed: bytes, tag: bytes, *, moved: Moved) -> None:
-            await self.inner.send(FRAME_HEADER.pack(*header), sealed, tag, moved=moved)
+        async def send(self, *parts: bytes, moved: Moved) -> None:
+            await self.inner.send(FRAME_HEADER.pack(*header), *parts[1:], moved=moved)
 
     receiver = ReceiverSide()
     outcome = await exchange(hosts, HolderSide(OFFER), receiver, wrap=Lying)
@@ -247,8 +253,8 @@ async def test_a_holder_that_stalls_is_left(hosts: tuple[Host, Host], monkeypatc
         def __init__(self, inner: BulkLink) -> None:
             self.inner, self.close = inner, inner.close
 
-        async def send(self, header: bytes, sealed: bytes, _tag: bytes, *, moved: Moved) -> None:
-            await self.inner.send(header, sealed[:100], moved=moved)
+        async def send(self, *parts: bytes, moved: Moved) -> None:
+            await self.inner.send(parts[0], parts[1][:100], moved=moved)
             await trio.sleep_forever()
 
     outcome = await exchange(hosts, HolderSide(OFFER), ReceiverSide(), wrap=Stalling, deadlines=IMPATIENT)
@@ -263,11 +269,12 @@ async def test_a_connection_that_breaks_ends_the_session(hosts: tuple[Host, Host
         def __init__(self, inner: BulkLink) -> None:
             self.inner, self.sent, self.close = inner, 0, inner.close
 
-        async def send(self, header: bytes, sealed: bytes, tag: bytes, *, moved: Moved) -> None:
-            self.sent += 1
-            if self.sent == 5:
-                self.inner.close()
-            await self.inner.send(header, sealed, tag, moved=moved)
+        async def send(self, *parts: bytes, moved: Moved) -> None:
+            for frame in frames(parts):
+                self.sent += 1
+                if self.sent == 5:
+                    self.inner.close()
+                await self.inner.send(*frame, moved=moved)
 
     receiver = ReceiverSide()
     outcome = await exchange(hosts, HolderSide(OFFER), receiver, wrap=Breaking)
@@ -303,7 +310,7 @@ async def test_a_cancelled_sender_leaves_no_connection(hosts: tuple[Host, Host])
 
     async def serve(stream: FlowStream) -> None:
         try:
-            await receive_transfer(renamed(stream, "holder"), ReceiverSide(store_seconds=0.1), deadlines=DEADLINES)
+            await receive_transfer(renamed(stream, "holder"), ReceiverSide(store_seconds=0.01), deadlines=DEADLINES)
         except DdtpError as err:
             told.append(err)
             over.set()

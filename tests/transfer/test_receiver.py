@@ -1,7 +1,7 @@
 """The receiver's side: it stores, answers, and ends cleanly whatever the holder does; and both over real streams."""
 
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 import trio
@@ -21,7 +21,7 @@ from ddtp.protocol.chunks import RUN_CHUNKS
 from ddtp.protocol.framing import HEADER
 from ddtp.protocol.messages import Abort, Ack, ChunkFrame, MessageType, Offer, ReceiptMessage
 from ddtp.protocol.states import Role, State
-from ddtp.transfer.ports import Run
+from ddtp.transfer.ports import Arrival
 from ddtp.transfer.receiver import SYNC_BYTES, SYNC_SECONDS, receive_transfer
 from ddtp.transfer.records import WINDOW_BYTES
 from ddtp.transfer.sender import BATCH_BYTES, send_transfer
@@ -448,9 +448,9 @@ async def test_a_slow_store_holds_back_a_flow_stream(nursery: trio.Nursery, auto
     ahead = []
     receiver_store = receiver.store
 
-    async def store(run: Run) -> None:
+    async def store(arrivals: Sequence[Arrival]) -> None:
         ahead.append(holder.yielded - len(receiver.stored))
-        await receiver_store(run)
+        await receiver_store(arrivals)
 
     receiver.store = store  # type: ignore[method-assign]
     assert await exchange(pair, holder, receiver) == [VERIFIED]

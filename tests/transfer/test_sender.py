@@ -1,6 +1,6 @@
 """The holder's side: it delivers, resumes, and ends cleanly whatever the receiver does."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 import trio
@@ -21,7 +21,7 @@ from ddtp.protocol.chunks import RUN_CHUNKS
 from ddtp.protocol.framing import HEADER
 from ddtp.protocol.messages import Abort, Accept, Ack, MessageType, Offer, ReceiptMessage
 from ddtp.protocol.states import Role, State
-from ddtp.transfer.ports import Deadlines, Phase, Progress, Run
+from ddtp.transfer.ports import Arrival, Deadlines, Phase, Progress
 from ddtp.transfer.receiver import receive_transfer
 from ddtp.transfer.sender import BATCH_BYTES, send_transfer
 from tests.sessions import (
@@ -175,9 +175,9 @@ async def test_a_slow_receiver_slows_the_sender(autojump_clock: MockClock) -> No
     ahead = []
     receiver_store = receiver.store
 
-    async def store(run: Run) -> None:
+    async def store(arrivals: Sequence[Arrival]) -> None:
         ahead.append(holder.yielded - len(receiver.stored))
-        await receiver_store(run)
+        await receiver_store(arrivals)
 
     receiver.store = store  # type: ignore[method-assign]
     await deliver(holder, receiver)
