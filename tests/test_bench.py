@@ -71,7 +71,15 @@ def test_what_was_not_measured_never_becomes_a_figure(
 def test_tools_are_not_installed_unasked(tmp_path: Path) -> None:
     """A tool that would have to be installed is reported with what brings it, unless --install says so."""
     options = Options(
-        runs=1, work=tmp_path, size="0", entries=1, peers=tmp_path / "peers.py", peers_work=None, install=False
+        runs=1,
+        work=tmp_path,
+        size="0",
+        entries=1,
+        kills=1,
+        seed=1,
+        peers=tmp_path / "peers.py",
+        peers_work=None,
+        install=False,
     )
     assert "--install" in Rivals(options).why_missing("wormhole")
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 STOP_SECONDS = 15.0
 
@@ -21,7 +21,7 @@ class Daemon:
     """
 
     def __init__(self, home: Path) -> None:
-        self._log = (home / "log.jsonl").open("wb")
+        self._log = (home / "log.jsonl").open("ab")
         self._process = subprocess.Popen(
             bound_to_us(sys.executable, "-m", "ddtp", "--home", str(home), "serve"),
             stdin=subprocess.DEVNULL,
@@ -58,9 +58,13 @@ class Daemon:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._log.close()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        self._close()
+
+    def kill(self) -> None:
+        """End it as a power cut does."""
+        self._process.kill()
+        self._process.wait()
+        self._close()
 
     def __enter__(self) -> Self:
         return self
@@ -69,6 +73,21 @@ class Daemon:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _close(self) -> None:
+        self._log.close()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+def start_module(module: str, arguments: Sequence[str], *, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start a module of the tests as a process of its own."""
+    return subprocess.Popen(
+        bound_to_us(sys.executable, "-m", module, *arguments),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=stderr,
+    )
 
 
 def run_module(module: str, arguments: Sequence[str], *, timeout_seconds: float) -> str:

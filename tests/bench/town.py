@@ -22,6 +22,7 @@ from ddtp.identity.keys import Seed
 from ddtp.protocol.leaves import Field, FieldKind
 from ddtp.store.keystore import create_identity, load_identity
 from tests.bench.processes import Daemon, run_module
+from tests.daemons import free_port
 
 SCHEMA = "bank-statement/1"
 VALID_SECONDS = 30 * 86400
@@ -102,6 +103,14 @@ class Town:
         """The process of the receiving bank."""
         return self._daemons[RECEIVER]
 
+    def kill_receiver(self) -> None:
+        """End the process of the receiving bank as a power cut does."""
+        self.receiver.kill()
+
+    def restart_receiver(self) -> None:
+        """Start it again, at the same address."""
+        self._start_daemon(self._stack, RECEIVER)
+
     def issue(self, folder: Path) -> Path:
         """Issue a package with everything in a folder to the person, and return its file."""
         self._packages += 1
@@ -156,6 +165,7 @@ class Town:
         requests.mkdir()
         (requests / "mortgage.toml").write_text(REQUEST)
         settings = (
+            f'[network]\nlisten = ["/ip4/127.0.0.1/tcp/{free_port()}"]\n'
             f"[receiver]\npolicy = {_toml(self.policy)}\nrequests = {_toml(requests)}\n"
             f"inbox = {_toml(self.root / RECEIVER / 'inbox')}\nverifier = {_toml(self.root / VERIFIER / CARD)}\n"
         )
@@ -164,6 +174,9 @@ class Town:
 
     def _daemon(self, stack: ExitStack, name: str, roles: Sequence[str], settings: str) -> None:
         _configure(self.root / name, roles, settings)
+        self._start_daemon(stack, name)
+
+    def _start_daemon(self, stack: ExitStack, name: str) -> None:
         self._daemons[name] = stack.enter_context(Daemon(self.root / name))
         self._daemons[name].wait_until_ready()
 

@@ -61,7 +61,7 @@ def _latency(town: Town, name: str, size: int, *, runs: int) -> Figure:
     make_file(folder / BIG_FILE, size)
     # the first is not counted: it opens connections to the ledger and loads code
     told = town.send(town.issue(folder), times=1 + SENDS * runs)
-    _check_received(town, folder, count=1 + SENDS * runs)
+    check_received(town, folder, count=1 + SENDS * runs)
     return Figure(name, "ms", [1000 * sent for sent in told.sent_s[1:]])
 
 
@@ -131,11 +131,16 @@ def _send(town: Town, source: Path, package: Path) -> tuple[float, Told]:
     start = time.perf_counter()
     told = town.send(package, times=1)
     wall = time.perf_counter() - start
-    _check_received(town, source, count=1)
+    check_received(town, source, count=1)
     return wall, told
 
 
-def _check_received(town: Town, source: Path, *, count: int) -> None:
+def check_received(town: Town, source: Path, *, count: int) -> None:
+    """Compare what arrived with its source byte for byte, and delete it.
+
+    Raises:
+        RuntimeError: It is not the same.
+    """
     folders, names = town.received(), sorted(path.name for path in source.iterdir())
     if len(folders) != count:
         raise RuntimeError(f"expected {count} packages in the inbox, found {len(folders)}")
