@@ -43,17 +43,29 @@ LONG_PATH_SECONDS: Final = 0.02
 LONG_PATH_CHANNELS: Final = 4
 """They fill 1.2 Gbit/s at a round trip of 160 ms, and a lost packet slows a quarter of the transfer."""
 
+SHORT_PATH_SECONDS: Final = 0.0002
+"""Round trip up to which `SHORT_PATH_BUFFER_BYTES` fill 10 Gbit/s: one machine, or one rack."""
+
+SHORT_PATH_BUFFER_BYTES: Final = 256 << 10
+"""What the system may hold at each end of a short path. Left alone it holds several MiB there, all of which a receiver
+that is killed takes with it."""
+
 _ROUND_TRIP: Final = struct.Struct("=68xI")
 """Smoothed round trip in microseconds, in Linux's `struct tcp_info` (linux/tcp.h)."""
 
 
 def channels_for(socket: trio.SocketStream) -> int:
     """Return how many connections the path of a socket is worth; one where the system does not tell."""
+    seconds = _round_trip_seconds(socket)
+    return LONG_PATH_CHANNELS if seconds is not None and seconds >= LONG_PATH_SECONDS else 1
+
+
+def _round_trip_seconds(socket: trio.SocketStream) -> float | None:
     if sys.platform != "linux":
-        return 1
+        return None
     told = socket.getsockopt(sockets.IPPROTO_TCP, sockets.TCP_INFO, _ROUND_TRIP.size)
     (microseconds,) = _ROUND_TRIP.unpack(told)
-    return LONG_PATH_CHANNELS if microseconds / 1e6 >= LONG_PATH_SECONDS else 1
+    return float(microseconds / 1e6)
 
 
 @final
@@ -62,6 +74,12 @@ class SocketLink:
 
     def __init__(self, socket: trio.SocketStream) -> None:
         self._socket = socket
+        self._wake_bytes = WAKE_BYTES
+        seconds = _round_trip_seconds(socket)
+        if seconds is not None and seconds < SHORT_PATH_SECONDS:
+            self._wake_bytes = SHORT_PATH_BUFFER_BYTES // 2
+            for buffer in (sockets.SO_SNDBUF, sockets.SO_RCVBUF):
+                socket.setsockopt(sockets.SOL_SOCKET, buffer, SHORT_PATH_BUFFER_BYTES)
 
     async def send(self, *parts: Buffer) -> None:
         """See `BulkLink`."""
@@ -80,7 +98,7 @@ class SocketLink:
         try:
             while view:
                 # else Linux wakes us for every few packets; never more than what is surely still to come
-                raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVLOWAT, min(len(view), WAKE_BYTES))
+                raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVLOWAT, min(len(view), self._wake_bytes))
                 received = await raw.recv_into(view)
                 if not received:
                     raise trio.BrokenResourceError("the connection ended")

@@ -166,7 +166,11 @@ class _Receiving:
             self._stored, self._much_stored = trio.Event(), trio.Event()
             durable_chunks = await self._port.sync()
             if durable_chunks > self._acked_chunks:
-                await self._pump.send(Ack(durable_chunks=durable_chunks), seconds=self._deadlines.chunk_seconds)
+                try:
+                    await self._pump.send(Ack(durable_chunks=durable_chunks), seconds=self._deadlines.chunk_seconds)
+                except PeerVanished:
+                    # it is the task that stores which ends the exchange: what has arrived is not to be sent again
+                    return
                 self._acked_chunks = durable_chunks
 
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from socket import SO_RCVBUF, SO_SNDBUF, SOL_SOCKET
 
 import pytest
 import trio
@@ -12,7 +13,7 @@ from ddtp.protocol.bulk import FRAME_HEADER, READY, Ticket
 from ddtp.protocol.messages import ReceiptMessage
 from ddtp.transfer import channel, multistream
 from ddtp.transfer.addresses import PeerAddress
-from ddtp.transfer.channel import Desk, channels_for
+from ddtp.transfer.channel import Desk, SocketLink, channels_for
 from ddtp.transfer.host import Host, open_host
 from ddtp.transfer.libp2p import BULK, Handover, Identity, secure
 from ddtp.transfer.ports import BulkLink, Deadlines
@@ -60,6 +61,7 @@ async def exchange(
     deadlines: Deadlines = DEADLINES,
     wrap: Callable[[BulkLink], BulkLink] = lambda link: link,
     desk: bool = True,
+    began: Callable[[FlowStream], None] = lambda _stream: None,
     addresses: Sequence[str] = (),
 ) -> Outcome:
     """Run one session between two hosts."""
@@ -81,6 +83,7 @@ async def exchange(
         stream = await client.dial(addresses or server.addresses, PROTOCOL, timeout_seconds=5)
         counted = Counted(stream.bulk_dialer, wrap=wrap)
         stream.bulk_dialer = counted
+        began(stream)
         try:
             outcome.answer = await send_transfer(
                 renamed(stream, "receiver"), holder, progress=holder.progress.append, deadlines=deadlines
@@ -196,6 +199,22 @@ async def test_a_short_path_is_worth_one_connection() -> None:
         assert channels_for(socket) == 1
 
 
+@pytest.mark.parametrize(("short_path_seconds", "bounded"), [(10.0, True), (0.0, False)])
+async def test_a_short_path_holds_little(
+    monkeypatch: pytest.MonkeyPatch, short_path_seconds: float, bounded: bool
+) -> None:
+    """Where the system would hold megabytes that a killed receiver takes with it, it is told to hold less."""
+    monkeypatch.setattr(channel, "SHORT_PATH_SECONDS", short_path_seconds)
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener, await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1]) as socket:
+        before = [socket.getsockopt(SOL_SOCKET, buffer) for buffer in (SO_SNDBUF, SO_RCVBUF)]
+        SocketLink(socket)
+        after = [socket.getsockopt(SOL_SOCKET, buffer) for buffer in (SO_SNDBUF, SO_RCVBUF)]
+    # the system doubles what it is told, for its own account
+    assert (max(after) <= 2 * channel.SHORT_PATH_BUFFER_BYTES) is bounded
+    assert (after == before) is not bounded
+
+
 # --- what goes wrong ---
 
 
@@ -272,6 +291,31 @@ async def test_a_connection_that_breaks_ends_the_session(hosts: tuple[Host, Host
     assert isinstance(outcome.received, PeerVanished | PeerAborted)
     assert isinstance(outcome.answer, PeerVanished | PeerAborted)
     assert receiver.stored.keys() == set(range(4))
+
+
+async def test_what_a_dead_holder_has_sent_is_stored(hosts: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system still delivers what a process sent before it died, and nobody has to send it again.
+
+    That nothing can be acknowledged any more is no reason to drop it.
+    """
+    monkeypatch.setattr("ddtp.transfer.receiver.SYNC_BYTES", CHUNK_SIZE)
+    streams: list[FlowStream] = []
+
+    class Dying:
+        def __init__(self, inner: BulkLink) -> None:
+            self.inner, self.sent, self.close = inner, 0, inner.close
+
+        async def send(self, header: bytes, sealed: bytes, tag: bytes) -> None:
+            if self.sent == 8:
+                streams[0].abort()
+                self.inner.close()
+            self.sent += 1
+            await self.inner.send(header, sealed, tag)
+
+    receiver = ReceiverSide(store_seconds=0.02)
+    outcome = await exchange(hosts, HolderSide(OFFER), receiver, wrap=Dying, began=streams.append)
+    assert isinstance(outcome.received, PeerVanished)
+    assert receiver.stored.keys() == set(range(8))
 
 
 async def test_a_full_disk_is_told(hosts: tuple[Host, Host]) -> None:
