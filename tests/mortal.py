@@ -1,7 +1,7 @@
-"""A person whose process may be killed at any moment: `python -m tests.mortal HOME CARD PACKAGE DIARY`.
+"""A person whose process may be killed at any moment: `python -m tests.mortal HOME CARD PACKAGE DIARY PAUSE`.
 
 Sends a package, or goes on with the sending that an earlier process has left. The diary says what was begun, and
-survives every death of its writer.
+survives every death of its writer. Before each frame it pauses for so many seconds.
 """
 
 import os
@@ -54,14 +54,15 @@ class Diary:
         """Return the number of notes so far."""
         return self._path.stat().st_size // _LINE.size if self._path.exists() else 0
 
-    def open(self) -> "_Writer":
-        """Open it for a sender."""
-        return _Writer(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    def open(self, *, pause_seconds: float) -> "_Writer":
+        """Open it for a sender that pauses after each note."""
+        return _Writer(pause_seconds, os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
 @final
 class _Writer:
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, pause_seconds: float, descriptor: int) -> None:
+        self.pause_seconds = pause_seconds
         self._descriptor = descriptor
 
     def note(self, note: Note) -> None:
@@ -98,6 +99,7 @@ class _WatchedLink:
 
     async def send(self, *parts: Buffer) -> None:
         self._diary.note(Note(*FRAME_HEADER.unpack(parts[0])))
+        await trio.sleep(self._diary.pause_seconds)
         await self._link.send(*parts)
 
     async def receive_into(self, view: memoryview) -> None:
@@ -107,10 +109,11 @@ class _WatchedLink:
         self._link.close()
 
 
-async def main(home: Path, card: Path, package: Path, diary: Path) -> int:
+async def main(home: Path, card: Path, package: Path, diary: Path, pause: str) -> int:
     """Send or go on; return the exit code."""
+    writer = Diary(diary).open(pause_seconds=float(pause))
     async with open_agent(home) as person:
-        person.context = replace(person.context, dial=Diary(diary).open().watched(person.context.dial))
+        person.context = replace(person.context, dial=writer.watched(person.context.dial))
         rows = await person.transfers(direction=Direction.OUT)
         try:
             if rows and rows[0].state is not TransferState.DECLINED:
@@ -125,4 +128,4 @@ async def main(home: Path, card: Path, package: Path, diary: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(trio.run(main, *map(Path, sys.argv[1:])))
+    sys.exit(trio.run(main, *map(Path, sys.argv[1:5]), sys.argv[5]))

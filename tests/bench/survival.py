@@ -168,7 +168,7 @@ class _Run:
         self._town = town
         self._arguments = [str(path) for path in (town.root / PERSON, town.root / RECEIVER / CARD, package)]
         self._diary = Diary(town.root / "diary")
-        self._arguments.append(str(town.root / "diary"))
+        self._arguments += [str(town.root / "diary"), "0"]
         self._errors = errors
         self._holder: subprocess.Popen[bytes] | None = None
         self._chunks = chunks
