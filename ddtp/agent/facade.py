@@ -4,7 +4,7 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from os import PathLike
 from pathlib import Path
 from typing import final
@@ -18,6 +18,7 @@ from ddtp.agent.dialing import check_role
 from ddtp.agent.exporting import ExportedTransfer
 from ddtp.agent.inbox import ReceivedData, find_received
 from ddtp.agent.issuing import Draft, IssuedPackage
+from ddtp.agent.lines import open_lines
 from ddtp.agent.opening import open_package
 from ddtp.agent.sending import PreparedTransfer, SentTransfer
 from ddtp.chain.ledger import Ledger
@@ -339,11 +340,14 @@ async def open_agent(
     async with (
         open_records(settings.home) as records,
         open_host(network_key=seed.network_key(label), listen=listen) as host,
+        AsyncExitStack() as stack,
     ):
 
         async def dial(addresses: Sequence[str], protocol: str) -> FlowStream:
             return await host.dial(addresses, protocol, timeout_seconds=DIAL_TIMEOUT_SECONDS)
 
+        # a person asks everybody once, and nobody keeps a place for them meanwhile
+        lines = await stack.enter_async_context(open_lines(dial)) if settings.institution else None
         context = Context(
             config=settings,
             seed=seed,
@@ -353,5 +357,6 @@ async def open_agent(
             peer_id=host.peer_id,
             dial=dial,
             own_ledger=ledger,
+            lines=lines,
         )
         yield Agent(context, host)

@@ -50,8 +50,8 @@ SHORT_PATH_BUFFER_BYTES: Final = 256 << 10
 """What the system may hold at each end of a short path. Left alone it holds several MiB there, all of which a receiver
 that is killed takes with it."""
 
-_ROUND_TRIP: Final = struct.Struct("=68xI")
-"""Smoothed round trip in microseconds, in Linux's `struct tcp_info` (linux/tcp.h)."""
+_ROUND_TRIP: Final = struct.Struct("=148xI")
+"""Shortest round trip in microseconds, in Linux's `struct tcp_info` (linux/tcp.h): what the path takes, not its load."""
 
 
 def channels_for(socket: trio.SocketStream) -> int:
