@@ -80,6 +80,21 @@ class ReceiverSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkLimits:
+    """How much others may make this machine do at a time (spec/14 s.4).
+
+    Attributes:
+        connections: Inbound; a large package takes two.
+        connections_per_address: Of these, from one IP address: raise it where many come through one gateway.
+        streams_per_protocol: Served, of one protocol; an eighth of them for one address once half are taken.
+    """
+
+    connections: int = 256
+    connections_per_address: int = 32
+    streams_per_protocol: int = 64
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All settings of one home.
 
@@ -91,6 +106,7 @@ class Config:
         passphrase_file: File whose first line opens the key file.
         listen: Multiaddrs to listen on; port 0 takes a free one.
         announce: Multiaddrs to put on the card instead of those listened on (behind NAT).
+        limits: How much others may make this machine do.
         institution: Set for institutions.
         roles: What `ddtp serve` does.
         drain_seconds: How long a stopping daemon lets transfers in flight go on.
@@ -111,6 +127,7 @@ class Config:
     passphrase_file: Path | None = None
     listen: tuple[str, ...] = DEFAULT_LISTEN
     announce: tuple[str, ...] = ()
+    limits: NetworkLimits = NetworkLimits()
     institution: Institution | None = None
     roles: frozenset[Role] = frozenset()
     drain_seconds: int = DEFAULT_DRAIN_SECONDS
@@ -299,6 +316,7 @@ def _config(reader: _Reader, home: Path | None, chosen: Path, environment: Mappi
         passphrase_file=Path(passphrase) if passphrase else in_file_passphrase,
         listen=network.texts("listen", default=DEFAULT_LISTEN),
         announce=network.texts("announce"),
+        limits=_limits(network),
         institution=_institution(reader.section("institution")),
         roles=_roles(serve.texts("roles"), reader.file),
         drain_seconds=serve.number("drain_seconds", default=DEFAULT_DRAIN_SECONDS),
@@ -323,6 +341,15 @@ def _language(told: str | None, in_file: str | None, file: Path) -> Language:
     except ValueError as err:
         place = "in DDTP_LANGUAGE" if told else f"for language in {file}"
         raise ConfigInvalid(f"expected en or zh {place}, found {language!r}") from err
+
+
+def _limits(section: _Reader) -> NetworkLimits:
+    usual = NetworkLimits()
+    return NetworkLimits(
+        connections=section.number("connections", default=usual.connections),
+        connections_per_address=section.number("connections_per_address", default=usual.connections_per_address),
+        streams_per_protocol=section.number("streams_per_protocol", default=usual.streams_per_protocol),
+    )
 
 
 def _roles(names: tuple[str, ...], file: Path) -> frozenset[Role]:

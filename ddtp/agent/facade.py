@@ -37,11 +37,14 @@ from ddtp.store.keystore import is_locked, load_identity
 from ddtp.store.packages import PACKAGE_SUFFIX
 from ddtp.store.records import Direction, PackageRow, Records, TransferRow, open_records
 from ddtp.transfer.host import Host, open_host
+from ddtp.transfer.limits import HostLimits
 from ddtp.transfer.ports import Progress
 from ddtp.transfer.stream import FlowStream
 
 SERVICE_STATE_FILE = "daemon.json"
 """Written by the service while it runs: process id, DID and addresses."""
+STREAM_SHARE = 8
+"""One address or identity gets an eighth of the places of a protocol once half are taken (spec/14 s.4)."""
 MAX_STATE_BYTES = 64 << 10
 PACKAGES = "packages"
 
@@ -337,9 +340,16 @@ async def open_agent(
         seed = await trio.to_thread.run_sync(lambda: load_identity(settings.home, passphrase=passphrase))
     # an institution keeps its network identity; a person shows a new one every time, so that nobody can follow it
     label = "node" if settings.institution else random_bytes(16).hex()
+    bounds = settings.limits
+    limits = HostLimits(
+        connections=bounds.connections,
+        connections_per_address=bounds.connections_per_address,
+        streams_per_protocol=bounds.streams_per_protocol,
+        stream_share=max(1, bounds.streams_per_protocol // STREAM_SHARE),
+    )
     async with (
         open_records(settings.home) as records,
-        open_host(network_key=seed.network_key(label), listen=listen) as host,
+        open_host(network_key=seed.network_key(label), listen=listen, limits=limits) as host,
         AsyncExitStack() as stack,
     ):
 

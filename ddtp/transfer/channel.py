@@ -51,7 +51,7 @@ SHORT_PATH_BUFFER_BYTES: Final = 256 << 10
 that is killed takes with it."""
 
 _ROUND_TRIP: Final = struct.Struct("=148xI")
-"""Shortest round trip in microseconds, in Linux's `struct tcp_info` (linux/tcp.h): what the path takes, not its load."""
+"""Shortest round trip so far in microseconds, in Linux's `struct tcp_info` (linux/tcp.h); load does not lengthen it."""
 
 
 def channels_for(socket: trio.SocketStream) -> int:

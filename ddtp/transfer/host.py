@@ -3,7 +3,7 @@
 import errno
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
 from math import inf
 from typing import Final, Protocol, final
@@ -14,6 +14,7 @@ from ddtp.errors import AlreadyRunning, DdtpError, EnvironmentProblem, PeerUnrea
 from ddtp.protocol.bulk import READY, TICKET, Ticket, parse_ticket
 from ddtp.transfer.addresses import ListenAddress, PeerAddress, address_group, format_address
 from ddtp.transfer.channel import Desk, SocketLink, channels_for
+from ddtp.transfer.crowd import TurnedAway, again_if_turned_away
 from ddtp.transfer.libp2p import BULK, Connection, Handover, Identity, check_library, remote_of, secure
 from ddtp.transfer.limits import HostLimits, Places, SharedPlaces
 from ddtp.transfer.stream import FlowStream, open_flow_stream
@@ -118,7 +119,8 @@ class Host:
         async def attempt(text: str, failed: trio.Event) -> None:
             try:
                 address = PeerAddress(text)
-                await self._nursery.start(partial(self._call, address, protocol, opened))
+                call = partial(self._call, address, protocol, opened)
+                await again_if_turned_away(lambda: self._nursery.start(call))
             except (UsageError, PeerUnreachable) as err:
                 reasons.append(err.message)
                 failed.set()
@@ -141,9 +143,10 @@ class Host:
         task_status: _Started = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Own one outbound connection from its first packet to the end of its stream."""
-        handed_over = False
+        connected = handed_over = False
         try:
             async with await trio.open_tcp_stream(address.host, address.port) as socket:
+                connected = True
                 with trio.fail_after(self._limits.handshake_seconds):
                     connection = await secure(socket, self._identity, expected_peer_id=address.peer_id)
                 assert isinstance(connection, Connection), "we asked for Yamux"
@@ -162,7 +165,9 @@ class Host:
         except Exception as err:
             # The boundary of one connection: nothing that a peer causes may end the host.
             if not handed_over:
-                raise PeerUnreachable(f"{address.multiaddr}: {_reason(err)}") from err
+                turned_away = connected and any(isinstance(leaf, trio.BrokenResourceError) for leaf in _leaves(err))
+                reason = f"{address.multiaddr}: {_reason(err)}"
+                raise TurnedAway(reason) if turned_away else PeerUnreachable(reason) from err
             _log.info("connection to %s ended: %s", address.multiaddr, _reason(err))
 
     async def welcome(self, socket: trio.SocketStream) -> None:
@@ -223,9 +228,15 @@ class Host:
     async def _serve_stream(self, raw: RawYamux, connection: Connection) -> None:
         protocol = "an unknown protocol"
         try:
-            with trio.fail_after(self._limits.handshake_seconds):
-                protocol = await raw.negotiate(self._handlers)
-            with self._served[protocol].take(connection.peer_id, address_group(connection.remote_host)):
+            with ExitStack() as places:
+
+                def admit(chosen: str) -> None:
+                    # before it is confirmed, so that whoever dials knows that it was turned away
+                    group = address_group(connection.remote_host)
+                    places.enter_context(self._served[chosen].take(connection.peer_id, group))
+
+                with trio.fail_after(self._limits.handshake_seconds):
+                    protocol = await raw.negotiate(self._handlers, admit=admit)
                 async with trio.open_nursery() as nursery:
                     stream = _flow(raw, nursery, connection)
                     stream.bulk_desk = self.desk

@@ -128,12 +128,17 @@ class _Receiving:
         """Store chunks that come on the stream of the session, as many at a time as have come."""
         most = frame_chunks(seal.chunk_size)
         into, chunks = trio.open_memory_channel[ChunkFrame](most)
+        ended: PeerVanished | PeerStalled | None = None
 
         async def read() -> None:
-            nonlocal event
-            while isinstance(event, ChunkFrame):
-                await into.send(event)
-                event = await self._pump.receive_any(seconds=self._deadlines.chunk_seconds)
+            nonlocal event, ended
+            try:
+                while isinstance(event, ChunkFrame):
+                    await into.send(event)
+                    event = await self._pump.receive_any(seconds=self._deadlines.chunk_seconds)
+            except (PeerVanished, PeerStalled) as err:
+                # what has arrived whole is stored first, so that it is not sent again
+                ended = err
             into.close()
 
         async def keep() -> None:
@@ -146,6 +151,8 @@ class _Receiving:
                     await self._store(_joined(run, seal.chunk_size))
 
         await together(read, keep)
+        if ended is not None:
+            raise ended
         if not isinstance(event, Finish):
             raise InternalError(f"expected the session to refuse {type(event).__name__}, found it allowed")
         return event
