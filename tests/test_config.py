@@ -15,6 +15,7 @@ from ddtp.config import (
     MAX_CONFIG_BYTES,
     Config,
     Institution,
+    NetworkLimits,
     ReceiverSettings,
     default_home,
     load_config,
@@ -33,6 +34,9 @@ passphrase_file = "secret"
 [network]
 listen = ["/ip4/0.0.0.0/tcp/4001", "/ip6/::/tcp/4001"]
 announce = ["/dns4/bank.example/tcp/4001"]
+connections = 512
+connections_per_address = 128
+streams_per_protocol = 96
 
 [institution]
 name = "Bank B"
@@ -89,6 +93,7 @@ def test_every_setting_is_read(file: Path) -> None:
         passphrase_file=here / "secret",
         listen=("/ip4/0.0.0.0/tcp/4001", "/ip6/::/tcp/4001"),
         announce=("/dns4/bank.example/tcp/4001",),
+        limits=NetworkLimits(connections=512, connections_per_address=128, streams_per_protocol=96),
         institution=Institution("Bank B", "CN", "privacy@bank-b.example"),
         roles=frozenset(Role),
         drain_seconds=5,

@@ -5,7 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -88,6 +89,46 @@ def start_module(module: str, arguments: Sequence[str], *, stderr: IO[bytes]) ->
         stdout=subprocess.DEVNULL,
         stderr=stderr,
     )
+
+
+class Talk:
+    """Lines to and from a module that runs."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def say(self, line: str) -> None:
+        """Send a line."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+
+    def hear(self) -> str:
+        """Wait for a line.
+
+        Raises:
+            RuntimeError: The process ended instead.
+        """
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"expected a line of process {self._process.pid}, found that it ended")
+        return line
+
+
+@contextmanager
+def talk_to_module(module: str, arguments: Sequence[str]) -> Iterator[Talk]:
+    """Run a module of the benchmark during the `with` block; what it says against it goes to our stderr."""
+    with subprocess.Popen(
+        bound_to_us(sys.executable, "-m", module, *arguments),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield Talk(process)
+        finally:
+            process.kill()
 
 
 def run_module(module: str, arguments: Sequence[str], *, timeout_seconds: float) -> str:

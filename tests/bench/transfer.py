@@ -6,6 +6,7 @@ What arrives is compared with its source byte for byte, outside the clock.
 """
 
 import filecmp
+import math
 import re
 import statistics
 import time
@@ -22,6 +23,9 @@ SENDS = 5
 """Transfers of a small package per sample run, all samples."""
 SMALL = "1000x4KiB"
 SMALL_FILES, SMALL_BYTES = 1000, 4096
+CROWD, CROWD_BYTES, CROWD_PROCESSES = 100, 10 << 20, 4
+CROWD_NETWORK = "connections = 512\nconnections_per_address = 512\nstreams_per_protocol = 256"
+"""A service where a hundred people come through one gateway, as they do here."""
 LATENCY_PACKAGES = {"package_1KiB_ms": 1024, "package_2MB_ms": 2_000_000}
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
@@ -53,6 +57,7 @@ def measure(options: Options) -> Measured:
     with Town(options.work / "latency") as town:
         for name, size in LATENCY_PACKAGES.items():
             yield _latency(town, name, size, runs=options.runs)
+    yield from _crowds(options)
     yield from _loads(options)
 
 
@@ -63,6 +68,26 @@ def _latency(town: Town, name: str, size: int, *, runs: int) -> Figure:
     told = town.send(town.issue(folder), times=1 + SENDS * runs)
     check_received(town, folder, count=1 + SENDS * runs)
     return Figure(name, "ms", [1000 * sent for sent in told.sent_s[1:]])
+
+
+def _crowds(options: Options) -> Iterator[Figure]:
+    """Many persons at the same moment, beside one alone."""
+    efficiency, spread = [], []
+    with Town(options.work / "crowd", network=CROWD_NETWORK) as town:
+        source = town.root / "source"
+        make_file(source / BIG_FILE, CROWD_BYTES)
+        alone = town.issue(source)
+        homes = [town.person(f"person-{number}") for number in range(CROWD)]
+        pairs = [(home, town.issue(source, home=home)) for home in homes]
+        for _ in range(options.runs):
+            single = statistics.median(town.send(alone, times=1 + SENDS).sent_s[1:])
+            town.forget_received()
+            waits = sorted(town.send_crowd(pairs, processes=CROWD_PROCESSES))
+            check_received(town, source, count=CROWD)
+            efficiency.append(CROWD * single / waits[-1])
+            spread.append(waits[math.ceil(0.95 * CROWD) - 1] / statistics.median(waits))
+    yield Figure("concurrent_100x10MiB_efficiency", "1", efficiency)
+    yield Figure("concurrent_100x10MiB_p95_over_median", "1", spread)
 
 
 def _loads(options: Options) -> Iterator[Figure | Missing]:
