@@ -4,10 +4,13 @@ The real clock and the real randomness are chosen in `facade.py` only; use cases
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import trio
+
 from ddtp.agent.lines import Dial, Lines
+from ddtp.agent.workers import WORKERS
 from ddtp.chain.ledger import Ledger
 from ddtp.config import Config
 from ddtp.errors import ConfigInvalid, StorageFailed
@@ -40,6 +43,7 @@ class Context:
         peer_id: Our network identity.
         dial: Opens a stream to a peer.
         own_ledger: This process's own log, or None.
+        sealing: Held while chunks are sealed, for all transfers together.
         lines: Where questions to other parties go; None dials for each.
     """
 
@@ -52,6 +56,7 @@ class Context:
     dial: Dial
     own_ledger: Ledger | None = None
     lines: Lines | None = None
+    sealing: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(WORKERS))
 
     @property
     def institution_key(self) -> PrivateKey:

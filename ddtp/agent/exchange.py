@@ -122,7 +122,7 @@ class HolderSide:
                 if held:
                     self._tree.extend(await trio.to_thread.run_sync(self._leaves, log, first, count))
                     continue
-                run = await trio.to_thread.run_sync(self._seal, log, first, count)
+                run = await trio.to_thread.run_sync(self._seal, log, first, count, limiter=self._context.sealing)
                 self._tree.extend(run.leaves)
                 yield run
         finally:

@@ -171,7 +171,9 @@ class Receiver:
     async def store(self, run: Run) -> None:
         """Write chunks; a crash of this process does not lose them any more."""
         assert self._blob is not None, "chunks follow an accept"
-        await trio.to_thread.run_sync(self._blob.write, run.first, run.sealed, run.leaves)
+        assert self._offer is not None, "chunks follow an offer"
+        limiter = self._shared.storing_for(self._offer)
+        await trio.to_thread.run_sync(self._blob.write, run.first, run.sealed, run.leaves, limiter=limiter)
 
     async def sync(self) -> int:
         """Make everything durable that was written."""

@@ -9,6 +9,7 @@ import trio
 from ddtp.agent.context import Context
 from ddtp.agent.judging import Judge
 from ddtp.agent.tidying import INCOMING
+from ddtp.agent.workers import WORKERS
 from ddtp.config import ReceiverSettings
 from ddtp.errors import Overloaded, PolicyRefused, StoreDamaged
 from ddtp.protocol.chunks import sealed_bytes
@@ -29,6 +30,11 @@ LARGE_AT_A_TIME = 2
 """Large packages opened at the same time: they take all processors as it is, and small ones must not wait for them."""
 
 _logger = logging.getLogger(__name__)
+
+
+def is_large(offer: Offer) -> bool:
+    """Whether a package may have to wait for its turn."""
+    return offer.seal.content_bytes >= LARGE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,7 @@ class Reception:
         active: The transfers that are being received now.
         reserving: Held while room is counted and reserved, so that parallel offers cannot pass the bound together.
         large: Held while a large package is opened.
+        storing: Held while chunks of a large package are written.
     """
 
     context: Context
@@ -69,10 +76,15 @@ class Reception:
     active: dict[bytes, Claim]
     reserving: trio.Lock = field(default_factory=trio.Lock)
     large: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(LARGE_AT_A_TIME))
+    storing: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(WORKERS))
 
     def limiter_for(self, offer: Offer) -> trio.CapacityLimiter | None:
         """Return what bounds the opening of a package; None for a small one, which is opened at once."""
-        return self.large if offer.seal.content_bytes >= LARGE_BYTES else None
+        return self.large if is_large(offer) else None
+
+    def storing_for(self, offer: Offer) -> trio.CapacityLimiter | None:
+        """Return what bounds the writing of chunks; None for a small package, which never waits behind large ones."""
+        return self.storing if is_large(offer) else None
 
     async def claim(self, transfer_id: bytes, holder: str, scope: trio.CancelScope) -> Claim:
         """Make an exchange the only one of a transfer, until it is released.

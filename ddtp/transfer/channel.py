@@ -7,6 +7,7 @@ turn, so several connections fill a long path and the order stays.
 """
 
 import itertools
+import os
 import socket as sockets
 import struct
 import sys
@@ -32,6 +33,9 @@ WAKE_BYTES: Final = 256 << 10
 
 BUFFERS: Final = 4
 """Frames in memory per receiving session: one arrives, one is hashed, one is written, one lies in between."""
+
+HASHING: Final = min(4, os.cpu_count() or 1)
+"""Frames of all sessions that are hashed at a time: more would not be hashed sooner."""
 
 QUEUED_RUNS: Final = 1
 """Per connection, sealed and not yet being sent: the next one is ready when a write ends."""
@@ -151,9 +155,14 @@ class Arrival:
 
 @final
 class Desk:
-    """Where bulk connections are brought together with the sessions that expect them (a `BulkDesk`)."""
+    """Where bulk connections are brought together with the sessions that expect them (a `BulkDesk`).
+
+    Attributes:
+        hashing: As in `BulkDesk`: with one thread per session, all others of the process would wait for a processor.
+    """
 
     def __init__(self) -> None:
+        self.hashing = trio.CapacityLimiter(HASHING)
         self._expected: dict[bytes, Arrival] = {}
 
     @asynccontextmanager
@@ -187,12 +196,14 @@ class BulkSession:
         seal: Sizes of the content.
         links: The connections, in the order of their numbers.
         stall_seconds: How long the peer may move nothing.
+        hashing: Held while a received frame is hashed.
     """
 
     session: Session
     seal: SealHeader
     links: Sequence[BulkLink]
     stall_seconds: float
+    hashing: trio.CapacityLimiter | None = None
 
     @property
     def most_chunks(self) -> int:
@@ -297,7 +308,7 @@ class _Receiving:
         chunk_size = self._bulk.seal.chunk_size
         async for frame in self._arrived:
             hashing = partial(sealed_leaves, frame.first, frame.sealed, count=frame.count, chunk_size=chunk_size)
-            leaves = await trio.to_thread.run_sync(hashing)
+            leaves = await trio.to_thread.run_sync(hashing, limiter=self._bulk.hashing)
             check_frame_tag(self._frame_key, frame.header, leaves, frame.tag)
             await self._to_store.send((Run(frame.first, frame.count, frame.sealed, leaves), frame.buffer))
         self._to_store.close()

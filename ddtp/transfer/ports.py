@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+import trio
+
 from ddtp.protocol.codec import Buffer
 from ddtp.protocol.messages import (
     Accept,
@@ -64,7 +66,13 @@ class BulkDialer(Protocol):
 
 
 class BulkDesk(Protocol):
-    """What the receiver awaits bulk connections with."""
+    """What the receiver awaits bulk connections with.
+
+    Attributes:
+        hashing: Held by each frame of any session while it is hashed.
+    """
+
+    hashing: trio.CapacityLimiter
 
     def expect(self, token: bytes, remote_peer_id: str) -> AbstractAsyncContextManager["BulkArrival"]:
         """Let connections of one session in during the `with` block; closed at its end."""

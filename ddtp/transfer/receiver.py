@@ -93,7 +93,8 @@ class _Receiving:
         links, event = await self._first_of(arrival)
         if event is not None:
             return await self._store_inside(seal, event)
-        bulk = BulkSession(self._pump.session, seal, links, self._deadlines.chunk_seconds)
+        hashing = self._bulk_desk.hashing if self._bulk_desk is not None else None
+        bulk = BulkSession(self._pump.session, seal, links, self._deadlines.chunk_seconds, hashing)
         try:
             await receive_runs(bulk, self._store)
         except PeerVanished:

@@ -3,8 +3,8 @@
 import json
 import os
 import shutil
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -64,6 +64,7 @@ class Told:
     """What a process of the person told: the fields of the object that `person` prints."""
 
     sent_s: list[float]
+    began_s: list[float]
     phases_s: dict[str, float]
     cpu_s: float
     peak_rss_MB: float  # noqa: N815 - the name in the object, with its unit
@@ -141,19 +142,23 @@ class Town:
         told = json.loads(run_module("tests.bench.person", arguments, timeout_seconds=SEND_SECONDS))
         return Told(**told)
 
-    def send_crowd(self, pairs: Sequence[tuple[Path, Path]], *, processes: int) -> list[float]:
-        """Let many persons send their packages at the same moment; return how long each waited for its receipt."""
+    @contextmanager
+    def crowd(self, pairs: Sequence[tuple[Path, Path]], *, processes: int) -> Iterator[Callable[[], list[float]]]:
+        """Let many persons send their packages from the same moment on, the beginning of the `with` block.
+
+        What it gives waits for their receipts, and returns how long each has waited for it.
+        """
         card = str(self.root / RECEIVER / CARD)
         with ExitStack() as stack:
-            crowds = [
+            groups = [
                 stack.enter_context(talk_to_module("tests.bench.crowd", [card, *_named(pairs[number::processes])]))
                 for number in range(processes)
             ]
-            for crowd in crowds:
-                crowd.hear()
-            for crowd in crowds:
-                crowd.say("go")
-            return [seconds for crowd in crowds for seconds in json.loads(crowd.hear())]
+            for group in groups:
+                group.hear()
+            for group in groups:
+                group.say("go")
+            yield lambda: [seconds for group in groups for seconds in json.loads(group.hear())]
 
     def export_received(self) -> ExportedTransfer:
         """Take the newest package that the receiver has verified out, as files and a proof bundle."""

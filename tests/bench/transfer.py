@@ -26,6 +26,7 @@ SMALL_FILES, SMALL_BYTES = 1000, 4096
 CROWD, CROWD_BYTES, CROWD_PROCESSES = 100, 10 << 20, 4
 CROWD_NETWORK = "connections = 512\nconnections_per_address = 512\nstreams_per_protocol = 256"
 """A service where a hundred people come through one gateway, as they do here."""
+LARGE, LARGE_BYTES, BESIDE = 8, 100 << 20, "package_1KiB_ms"
 LATENCY_PACKAGES = {"package_1KiB_ms": 1024, "package_2MB_ms": 2_000_000}
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
@@ -58,6 +59,7 @@ def measure(options: Options) -> Measured:
         for name, size in LATENCY_PACKAGES.items():
             yield _latency(town, name, size, runs=options.runs)
     yield from _crowds(options)
+    yield _beside_large(options)
     yield from _loads(options)
 
 
@@ -82,12 +84,34 @@ def _crowds(options: Options) -> Iterator[Figure]:
         for _ in range(options.runs):
             single = statistics.median(town.send(alone, times=1 + SENDS).sent_s[1:])
             town.forget_received()
-            waits = sorted(town.send_crowd(pairs, processes=CROWD_PROCESSES))
+            with town.crowd(pairs, processes=CROWD_PROCESSES) as receipts:
+                waits = sorted(receipts())
             check_received(town, source, count=CROWD)
             efficiency.append(CROWD * single / waits[-1])
             spread.append(waits[math.ceil(0.95 * CROWD) - 1] / statistics.median(waits))
     yield Figure("concurrent_100x10MiB_efficiency", "1", efficiency)
     yield Figure("concurrent_100x10MiB_p95_over_median", "1", spread)
+
+
+def _beside_large(options: Options) -> Figure:
+    """A small package while large ones of others are on their way to the same service."""
+    waits: list[float] = []
+    with Town(options.work / "beside") as town:
+        small, large = town.root / "small", town.root / "large"
+        make_file(small / BIG_FILE, LATENCY_PACKAGES[BESIDE])
+        make_file(large / BIG_FILE, LARGE_BYTES)
+        package = town.issue(small)
+        homes = [town.person(f"person-{number}") for number in range(LARGE)]
+        pairs = [(home, town.issue(large, home=home)) for home in homes]
+        for _ in range(options.runs):
+            start = time.time()
+            with town.crowd(pairs, processes=1) as receipts:
+                told = town.send(package, times=2 * SENDS)
+                end = start + max(receipts())
+            together = [sent for sent, began in zip(told.sent_s, told.began_s, strict=True) if began < end]
+            waits += together or told.sent_s[:1]
+            town.forget_received()
+    return Figure(f"{BESIDE.removesuffix('_ms')}_beside_{LARGE}x100MiB_ms", "ms", [1000 * wait for wait in waits])
 
 
 def _loads(options: Options) -> Iterator[Figure | Missing]:

@@ -109,6 +109,7 @@ class _Named:
 
 class _NamedDesk:
     def __init__(self, desk: object, real: str) -> None:
+        self.hashing = desk.hashing  # type: ignore[attr-defined]
         self.expect = lambda token, _name: desk.expect(token, real)  # type: ignore[attr-defined]
 
 
