@@ -1,8 +1,8 @@
 """A person as a process of its own: `python -m tests.bench.person HOME CARD PACKAGE TIMES`.
 
-Sends a package that many times and prints one JSON object: `sent_s`, for each time the seconds from confirmation to
-the checked receipt; `began_s`, when that was; `phases_s`, for the last time the seconds spent in each phase; `cpu_s` and
-`peak_rss_MB` of this process.
+Sends a package that many times and prints one JSON object: `sent_s`, for each time the seconds from the confirmation
+to the checked receipt; `began_s`, when that was; `phases_s`, for the last time the seconds spent in each phase;
+`cpu_s` and `peak_rss_MB` of this process.
 """
 
 import json
