@@ -105,6 +105,21 @@ class RelaySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkLimits:
+    """How much others may make this machine do at a time (spec/14 s.4).
+
+    Attributes:
+        connections: Inbound; a large package takes two.
+        connections_per_address: Of these, from one IP address: raise it where many come through one gateway.
+        streams_per_protocol: Served, of one protocol; an eighth of them for one address once half are taken.
+    """
+
+    connections: int = 256
+    connections_per_address: int = 32
+    streams_per_protocol: int = 64
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All settings of one home.
 
@@ -119,6 +134,7 @@ class Config:
         lan: IPv4 networks on which this home looks for peers, and its service lets itself be found; none by default.
         relays: Multiaddrs, with peer ids, of relays at which the service holds a place (behind NAT).
         relay: Settings of a relay of our own.
+        limits: How much others may make this machine do.
         institution: Set for institutions.
         roles: What `ddtp serve` does.
         drain_seconds: How long a stopping daemon lets transfers in flight go on.
@@ -144,6 +160,7 @@ class Config:
     lan: tuple[str, ...] = ()
     relays: tuple[str, ...] = ()
     relay: RelaySettings | None = None
+    limits: NetworkLimits = NetworkLimits()
     institution: Institution | None = None
     roles: frozenset[Role] = frozenset()
     drain_seconds: int = DEFAULT_DRAIN_SECONDS
@@ -351,6 +368,7 @@ def _config(reader: _Reader, home: Path | None, chosen: Path, environment: Mappi
         lan=_networks(network.texts("lan")),
         relays=network.texts("relays"),
         relay=_relay(reader.section("relay")),
+        limits=_limits(network),
         institution=_institution(reader.section("institution")),
         roles=_roles(serve.texts("roles"), reader.file),
         drain_seconds=serve.number("drain_seconds", default=DEFAULT_DRAIN_SECONDS),
@@ -377,6 +395,15 @@ def _language(told: str | None, in_file: str | None, file: Path) -> Language:
     except ValueError as err:
         place = "in DDTP_LANGUAGE" if told else f"for language in {file}"
         raise ConfigInvalid(f"expected en or zh {place}, found {language!r}") from err
+
+
+def _limits(section: _Reader) -> NetworkLimits:
+    usual = NetworkLimits()
+    return NetworkLimits(
+        connections=section.number("connections", default=usual.connections),
+        connections_per_address=section.number("connections_per_address", default=usual.connections_per_address),
+        streams_per_protocol=section.number("streams_per_protocol", default=usual.streams_per_protocol),
+    )
 
 
 def _roles(names: tuple[str, ...], file: Path) -> frozenset[Role]:

@@ -32,6 +32,7 @@ LONG_DOCSTRINGS = {
     "ddtp/errors.py": "draws the whole tree of errors",
 }
 BROAD_EXCEPTS = {
+    "ddtp/agent/lines.py": "carries the error of a block out of a nursery, which would wrap it",
     "ddtp/agent/blocking.py": "hands the error to the thread that opened the agent",
     "ddtp/cli/app.py": "the last place that sees an error; reports it and sets the exit code",
     "ddtp/transfer/host.py": "the border of one connection or stream: logs, closes, and spares the others",

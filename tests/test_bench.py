@@ -9,10 +9,13 @@ import pytest
 from ddtp.crypto import sm2, sm3
 from ddtp.crypto.sm4 import SM4GCM
 from tests.bench import __main__ as command
+from tests.bench import survival
 from tests.bench.crypto_libraries import CryptoMb, load
 from tests.bench.figures import Figure, Measured, Missing, Options, calls_per_second, encode_json, encode_row, race
 from tests.bench.rivals import Rivals
+from tests.bench.survival import Death, Side, Toll, count_resent
 from tests.bench.transfer import parse_size
+from tests.mortal import Note
 
 FIGURE = Figure("package_2MB_ms", "ms", [310.04, 290.0, 305.55], {"scp": 120.0})
 
@@ -71,7 +74,15 @@ def test_what_was_not_measured_never_becomes_a_figure(
 def test_tools_are_not_installed_unasked(tmp_path: Path) -> None:
     """A tool that would have to be installed is reported with what brings it, unless --install says so."""
     options = Options(
-        runs=1, work=tmp_path, size="0", entries=1, peers=tmp_path / "peers.py", peers_work=None, install=False
+        runs=1,
+        work=tmp_path,
+        size="0",
+        entries=1,
+        kills=1,
+        seed=1,
+        peers=tmp_path / "peers.py",
+        peers_work=None,
+        install=False,
     )
     assert "--install" in Rivals(options).why_missing("wormhole")
 
@@ -86,6 +97,29 @@ def test_a_size_without_meaning_is_refused() -> None:
     """A unit that could be read in two ways is refused."""
     with pytest.raises(ValueError, match="expected a size"):
         parse_size("1GB")
+
+
+def test_the_moments_of_kills_are_drawn_from_a_seed() -> None:
+    """As many of each side, in the order of the content, and the last ones after it."""
+    kills = survival.plan(50, chunks=1000, seed=1)
+    assert kills == survival.plan(50, chunks=1000, seed=1) != survival.plan(50, chunks=1000, seed=2)
+    assert sum(kill.side is Side.HOLDER for kill in kills) == 25
+    places = [kill.chunk for kill in kills]
+    assert places == sorted(places)
+    assert [place == 1000 for place in places] == [False] * 45 + [True] * 5
+
+
+def test_what_is_sent_again_is_counted_after_each_death() -> None:
+    """Each exchange counts what an earlier one has sent; what the receiver had stored by then counts on its own."""
+    deaths = [Death(Side.RECEIVER, 1, 30), Death(Side.HOLDER, 2, 48), Death(Side.HOLDER, 4, 100)]
+    first = [Note(0, 0), Note(0, 16), Note(16, 16), Note(32, 16)]
+    second = [Note(0, 0), Note(28, 16), Note(44, 16)]
+    broken_off = [Note(0, 0)]
+    third = [Note(0, 0), Note(60, 40)]
+    toll = Toll()
+    count_resent(toll, deaths, [*first, *second, *broken_off, *third, Note(0, 0)])
+    assert toll.resent == {Side.RECEIVER: [20], Side.HOLDER: [0, 0]}
+    assert toll.stored_resent == 2
 
 
 @pytest.mark.parametrize("each_seconds", [1e-7, 1e-3, 10.0])

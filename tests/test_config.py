@@ -15,6 +15,7 @@ from ddtp.config import (
     MAX_CONFIG_BYTES,
     Config,
     Institution,
+    NetworkLimits,
     ReceiverSettings,
     RelaySettings,
     default_home,
@@ -37,6 +38,9 @@ announce = ["/dns4/bank.example/tcp/4001"]
 send_limit = "2MB/s"
 lan = ["192.168.7.0/24"]
 relays = ["/dns4/relay.example/tcp/4001/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"]
+connections = 512
+connections_per_address = 128
+streams_per_protocol = 96
 
 [relay]
 listen = ["/ip4/0.0.0.0/tcp/4002"]
@@ -115,6 +119,7 @@ def test_every_setting_is_read(file: Path) -> None:
             circuit_seconds=9,
             circuit_bytes=10,
         ),
+        limits=NetworkLimits(connections=512, connections_per_address=128, streams_per_protocol=96),
         institution=Institution("Bank B", "CN", "privacy@bank-b.example"),
         roles=frozenset(Role),
         drain_seconds=5,

@@ -3,16 +3,19 @@
 The real clock and the real randomness are chosen in `facade.py` only; use cases never reach for them.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import trio
+
+from ddtp.agent.lines import Dial, Lines
+from ddtp.agent.workers import WORKERS
 from ddtp.chain.ledger import Ledger
 from ddtp.config import Config
 from ddtp.errors import ConfigInvalid, StorageFailed
 from ddtp.identity.keys import PrivateKey, Seed
 from ddtp.store.records import Records
-from ddtp.transfer.stream import FlowStream
 
 TRANSFER_PROTOCOL = "/ddtp/transfer/1.0.0"
 REQUEST_PROTOCOL = "/ddtp/request/1.0.0"
@@ -25,10 +28,6 @@ DIAL_TIMEOUT_SECONDS = 15.0
 """A peer that does not answer within this is taken as unreachable: three tries of a lossy mobile link."""
 CALL_TIMEOUT_SECONDS = 30.0
 """One question to a ledger, verifier or witness, which answer in milliseconds unless they are overloaded."""
-
-
-Dial = Callable[[Sequence[str], str], Awaitable[FlowStream]]
-"""Opens a stream to the first of some addresses that answers, for one protocol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +43,8 @@ class Context:
         peer_id: Our network identity.
         dial: Opens a stream to a peer.
         own_ledger: This process's own log, or None.
+        sealing: Held while chunks are sealed, for all transfers together.
+        lines: Where questions to other parties go; None dials for each.
     """
 
     config: Config
@@ -54,6 +55,8 @@ class Context:
     peer_id: str
     dial: Dial
     own_ledger: Ledger | None = None
+    lines: Lines | None = None
+    sealing: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(WORKERS))
 
     @property
     def institution_key(self) -> PrivateKey:

@@ -1,11 +1,10 @@
 """Asking another party questions: who it is stands first in what goes wrong, and who does not do it is not called."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
-
-import trio
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 from ddtp.agent.context import Context
+from ddtp.agent.lines import hang_up
 from ddtp.errors import NotFound, PeerUnreachable
 from ddtp.identity.document import Card, Role
 from ddtp.transfer.stream import FlowStream
@@ -53,11 +52,18 @@ async def questions(
     Raises:
         PeerUnreachable: No address answered; names the party.
     """
-    with naming(who):
-        stream = await context.dial(addresses, protocol)
+    lines = context.lines
+    opening = _dialled(context, addresses, protocol) if lines is None else lines.line(addresses, protocol)
+    async with AsyncExitStack() as stack:
+        with naming(who):
+            stream = await stack.enter_async_context(opening)
+        yield stream
+
+
+@asynccontextmanager
+async def _dialled(context: Context, addresses: Sequence[str], protocol: str) -> AsyncIterator[FlowStream]:
+    stream = await context.dial(addresses, protocol)
     try:
         yield stream
     finally:
-        # every question has been answered or has failed; that the peer is gone before it confirms the end says nothing
-        with suppress(trio.BrokenResourceError):
-            await stream.aclose()
+        await hang_up(stream)

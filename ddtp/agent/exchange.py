@@ -137,7 +137,9 @@ class HolderSide:
         log = await trio.to_thread.run_sync(LeafLog, self._leaf_path)
         parts = self._parts(accept.have, most_chunks)
         try:
-            while runs := await trio.to_thread.run_sync(self._seal_some, log, list(islice(parts, RUNS_AT_ONCE))):
+            while runs := await trio.to_thread.run_sync(
+                self._seal_some, log, list(islice(parts, RUNS_AT_ONCE)), limiter=self._context.sealing
+            ):
                 for run in runs:
                     self._tree.extend(run.leaves)
                     if run.sealed:

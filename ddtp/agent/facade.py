@@ -4,7 +4,7 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from os import PathLike
 from pathlib import Path
 from typing import final
@@ -19,6 +19,7 @@ from ddtp.agent.dialing import check_role
 from ddtp.agent.exporting import ExportedTransfer
 from ddtp.agent.inbox import ReceivedData, find_received
 from ddtp.agent.issuing import Draft, IssuedPackage
+from ddtp.agent.lines import open_lines
 from ddtp.agent.opening import open_package
 from ddtp.agent.sending import PreparedTransfer
 from ddtp.chain.ledger import Ledger
@@ -38,12 +39,15 @@ from ddtp.store.packages import PACKAGE_SUFFIX
 from ddtp.store.records import Direction, PackageRow, Records, TransferRow, open_records
 from ddtp.transfer.host import Host, open_host
 from ddtp.transfer.lan import search
+from ddtp.transfer.limits import HostLimits
 from ddtp.transfer.pacing import Pace
 from ddtp.transfer.ports import Progress
 from ddtp.transfer.stream import FlowStream
 
 SERVICE_STATE_FILE = "daemon.json"
 """Written by the service while it runs: process id, DID and addresses."""
+STREAM_SHARE = 8
+"""One address or identity gets an eighth of the places of a protocol once half are taken (spec/14 s.4)."""
 MAX_STATE_BYTES = 64 << 10
 PACKAGES = "packages"
 
@@ -363,9 +367,17 @@ async def open_agent(
         seed = await trio.to_thread.run_sync(lambda: load_identity(settings.home, passphrase=passphrase))
     # an institution keeps its network identity; a person shows a new one every time, so that nobody can follow it
     label = "node" if settings.institution else random_bytes(16).hex()
+    bounds = settings.limits
+    limits = HostLimits(
+        connections=bounds.connections,
+        connections_per_address=bounds.connections_per_address,
+        streams_per_protocol=bounds.streams_per_protocol,
+        stream_share=max(1, bounds.streams_per_protocol // STREAM_SHARE),
+    )
     async with (
         open_records(settings.home) as records,
-        open_host(network_key=seed.network_key(label), listen=listen) as host,
+        open_host(network_key=seed.network_key(label), listen=listen, limits=limits) as host,
+        AsyncExitStack() as stack,
     ):
 
         async def dial(addresses: Sequence[str], protocol: str) -> FlowStream:
@@ -373,6 +385,8 @@ async def open_agent(
             sources = [search(wanted, settings.lan)] if settings.lan and wanted else []
             return await host.dial(addresses, protocol, timeout_seconds=DIAL_TIMEOUT_SECONDS, sources=sources)
 
+        # a person asks everybody once, and nobody keeps a place for them meanwhile
+        lines = await stack.enter_async_context(open_lines(dial)) if settings.institution else None
         context = Context(
             config=settings,
             seed=seed,
@@ -382,5 +396,6 @@ async def open_agent(
             peer_id=host.peer_id,
             dial=dial,
             own_ledger=ledger,
+            lines=lines,
         )
         yield Agent(context, host)

@@ -171,7 +171,9 @@ class Receiver:
 
     async def store(self, arrivals: Sequence[Arrival]) -> None:
         """Write chunks; a crash of this process does not lose them any more."""
-        await trio.to_thread.run_sync(self._store, arrivals)
+        assert self._offer is not None, "chunks follow an offer"
+        limiter = self._shared.storing_for(self._offer)
+        await trio.to_thread.run_sync(self._store, arrivals, limiter=limiter)
 
     def _store(self, arrivals: Sequence[Arrival]) -> None:
         assert self._blob is not None, "chunks follow an accept"

@@ -10,6 +10,7 @@ import trio
 from ddtp.agent.context import Context
 from ddtp.agent.judging import Judge
 from ddtp.agent.tidying import INCOMING
+from ddtp.agent.workers import WORKERS
 from ddtp.config import ReceiverSettings
 from ddtp.errors import Overloaded, PolicyRefused, StoreDamaged
 from ddtp.protocol.chunks import sealed_bytes
@@ -65,6 +66,7 @@ class Reception:
         pace: How fast all of them together may bring payload.
         reserving: Held while room is counted and reserved, so that parallel offers cannot pass the bound together.
         opening: Held while a package is opened that is not small: those below `LARGE_BYTES`, and the others.
+        storing: Held while chunks are written of a package that is not small.
     """
 
     context: Context
@@ -77,6 +79,7 @@ class Reception:
     opening: tuple[trio.CapacityLimiter, trio.CapacityLimiter] = field(
         default_factory=lambda: (trio.CapacityLimiter(OPENED_AT_A_TIME), trio.CapacityLimiter(OPENED_AT_A_TIME))
     )
+    storing: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(WORKERS))
 
     @asynccontextmanager
     async def turn_to_open(self, offer: Offer) -> AsyncIterator[None]:
@@ -87,6 +90,10 @@ class Reception:
             return
         async with self.opening[size >= LARGE_BYTES]:
             yield
+
+    def storing_for(self, offer: Offer) -> trio.CapacityLimiter | None:
+        """Return what bounds the writing of chunks; None for a small package, which never waits behind large ones."""
+        return self.storing if offer.seal.content_bytes >= SMALL_BYTES else None
 
     async def claim(self, transfer_id: bytes, holder: str, scope: trio.CancelScope) -> Claim:
         """Make an exchange the only one of a transfer, until it is released.

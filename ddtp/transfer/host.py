@@ -3,7 +3,7 @@
 import errno
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
 from math import inf
 from typing import Final, Protocol, final
@@ -17,6 +17,7 @@ from ddtp.transfer.addresses import ListenAddress, PeerAddress, address_group, f
 from ddtp.transfer.bridge import bridged
 from ddtp.transfer.bulk_dialing import BulkDialing
 from ddtp.transfer.channel import Desk, SocketLink
+from ddtp.transfer.crowd import TurnedAway, again_if_turned_away
 from ddtp.transfer.libp2p import Connection, Handover, Identity, check_library, remote_of, secure
 from ddtp.transfer.limits import HostLimits, Places, SharedPlaces
 from ddtp.transfer.racing import Source, Target, race
@@ -106,7 +107,8 @@ class Host:
         chosen: FlowStream | None = None
 
         async def attempt(target: Target) -> None:
-            await self._nursery.start(partial(self._call, target, protocol, opened))
+            call = partial(self._call, target, protocol, opened)
+            await again_if_turned_away(lambda: self._nursery.start(call))
 
         try:
             reasons = await race(addresses, attempt, timeout_seconds=timeout_seconds, sources=sources)
@@ -132,9 +134,10 @@ class Host:
         task_status: _Started = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Own one outbound connection from its first packet to the end of its stream."""
-        handed_over = False
+        connected = handed_over = False
         try:
             async with self._way(target) as (socket, remote), trio.open_nursery() as nursery:
+                connected = True
                 connection = await self._secured(socket, target.address.peer_id, remote=remote)
                 nursery.start_soon(self._attend, connection)
                 with trio.fail_after(self._limits.handshake_seconds):
@@ -151,7 +154,8 @@ class Host:
         except Exception as err:
             # The boundary of one connection: nothing that a peer causes may end the host.
             if not handed_over:
-                raise PeerUnreachable(_reason(err)) from err
+                turned_away = connected and any(isinstance(leaf, trio.BrokenResourceError) for leaf in _leaves(err))
+                raise TurnedAway(_reason(err)) if turned_away else PeerUnreachable(_reason(err)) from err
             _log.info("connection to %s ended: %s", target, _reason(err))
 
     @asynccontextmanager
@@ -281,9 +285,15 @@ class Host:
     async def _serve_stream(self, raw: RawYamux, connection: Connection) -> None:
         protocol = "an unknown protocol"
         try:
-            with trio.fail_after(self._limits.handshake_seconds):
-                protocol = await raw.negotiate([*self._handlers, *self._raw_handlers])
-            with self._served[protocol].take(connection.peer_id, address_group(connection.remote_host)):
+            with ExitStack() as places:
+
+                def admit(chosen: str) -> None:
+                    # before it is confirmed, so that whoever dials knows that it was turned away
+                    group = address_group(connection.remote_host)
+                    places.enter_context(self._served[chosen].take(connection.peer_id, group))
+
+                with trio.fail_after(self._limits.handshake_seconds):
+                    protocol = await raw.negotiate([*self._handlers, *self._raw_handlers], admit=admit)
                 if protocol in self._raw_handlers:
                     await self._raw_handlers[protocol](raw, connection)
                 else:

@@ -4,7 +4,7 @@ A stranger talks to this before it has an identity. libp2p's own negotiation bel
 and answers proposals without end; here a peer gets 1024 bytes a message and 16 proposals. Deadlines are the caller's.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final, Protocol
 
 import trio
@@ -53,8 +53,15 @@ async def select(protocol: str, channel: Channel) -> None:
         raise ProtocolViolation(f"expected the answer {protocol} or na, found {_quoted(answer)}")
 
 
-async def offer(protocols: Collection[str], channel: Channel) -> str:
+async def offer(
+    protocols: Collection[str], channel: Channel, *, admit: Callable[[str], None] = lambda _protocol: None
+) -> str:
     """Let the peer choose one of `protocols` and return it.
+
+    Args:
+        protocols: Ours.
+        channel: To the peer.
+        admit: Called with the choice before it is confirmed; what it raises comes through.
 
     Raises:
         ProtocolViolation: The peer does not follow multistream-select, or chose none in `MAX_PROPOSALS`.
@@ -64,6 +71,7 @@ async def offer(protocols: Collection[str], channel: Channel) -> str:
     for _ in range(MAX_PROPOSALS):
         proposal = await _receive(channel)
         if proposal in protocols:
+            admit(proposal)
             await channel.write(_frame(proposal))
             return proposal
         await channel.write(_frame(NOT_AVAILABLE))

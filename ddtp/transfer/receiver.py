@@ -141,12 +141,17 @@ class _Receiving:
         """Store chunks that come on the stream of the session, as many at a time as have come."""
         most = run_chunks(seal.chunk_size)
         into, chunks = trio.open_memory_channel[ChunkFrame](most)
+        ended: PeerVanished | PeerStalled | None = None
 
         async def read() -> None:
-            nonlocal event
-            while isinstance(event, ChunkFrame):
-                await into.send(event)
-                event = await self._pump.receive_any(seconds=self._deadlines.chunk_seconds)
+            nonlocal event, ended
+            try:
+                while isinstance(event, ChunkFrame):
+                    await into.send(event)
+                    event = await self._pump.receive_any(seconds=self._deadlines.chunk_seconds)
+            except (PeerVanished, PeerStalled) as err:
+                # what has arrived whole is stored first, so that it is not sent again
+                ended = err
             into.close()
 
         async def keep() -> None:
@@ -158,6 +163,8 @@ class _Receiving:
                 await self._store([_joined(run, seal.chunk_size) for run in _neighbours(ready)])
 
         await together(read, keep)
+        if ended is not None:
+            raise ended
         if not isinstance(event, Finish):
             raise InternalError(f"expected the session to refuse {type(event).__name__}, found it allowed")
         return event
@@ -183,7 +190,11 @@ class _Receiving:
             self._stored, self._much_stored = trio.Event(), trio.Event()
             durable_chunks = await self._port.sync()
             if durable_chunks > self._acked_chunks:
-                await self._pump.send(Ack(durable_chunks=durable_chunks), seconds=self._deadlines.chunk_seconds)
+                try:
+                    await self._pump.send(Ack(durable_chunks=durable_chunks), seconds=self._deadlines.chunk_seconds)
+                except PeerVanished:
+                    # it is the task that stores which ends the exchange: what has arrived is not to be sent again
+                    return
                 self._acked_chunks = durable_chunks
 
 

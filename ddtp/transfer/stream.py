@@ -131,6 +131,11 @@ class FlowStream(trio.abc.HalfCloseableStream):
         self._end_sent = False
         self._end_acked = False
 
+    @property
+    def is_whole(self) -> bool:
+        """True as long as neither side has ended anything, and nothing has broken that we know of."""
+        return not (self._closed or self._end_sent or self._ended) and self._failure is None
+
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Return what has arrived, at most `max_bytes`; nothing means that the peer ended the stream on purpose.
 

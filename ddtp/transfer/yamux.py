@@ -4,7 +4,7 @@ Wire-compatible with `/yamux/1.0.0` of go, js, Rust and Python. It sends no ping
 the exchanges above. It does not know who the peer is, and speaks no protocol of a stream beyond choosing it.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Final, Protocol, final
 
@@ -284,14 +284,20 @@ class RawYamux:
         self._credit_bytes = FIRST_WINDOW_BYTES
         self._has_ended = False
 
-    async def negotiate(self, protocols: Collection[str]) -> str:
+    async def negotiate(
+        self, protocols: Collection[str], *, admit: Callable[[str], None] = lambda _protocol: None
+    ) -> str:
         """Let the peer choose one of `protocols` and return it.
+
+        Args:
+            protocols: Ours.
+            admit: Called with the choice before it is confirmed; what it raises comes through.
 
         Raises:
             ProtocolViolation: The peer does not follow multistream-select.
             trio.BrokenResourceError: The stream is over.
         """
-        protocol = await multistream.offer(protocols, self)
+        protocol = await multistream.offer(protocols, self, admit=admit)
         self.widen()
         return protocol
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from tests.bench import cli, crypto, ledger, transfer
+from tests.bench import cli, crypto, ledger, survival, transfer
 from tests.bench.figures import Figure, Measured, Options, encode_json, encode_row
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +21,7 @@ AREAS: Mapping[str, Callable[[Options], Measured]] = {
     "cli": cli.measure,
     "crypto": crypto.measure,
     "ledger": ledger.measure,
+    "survival": survival.measure,
     "transfer": transfer.measure,
 }
 
@@ -34,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         work=work,
         size=chosen.size,
         entries=chosen.entries,
+        kills=chosen.kills,
+        seed=chosen.seed,
         peers=chosen.peers if chosen.peers.is_file() else None,
         peers_work=chosen.work,
         install=chosen.install,
@@ -72,8 +75,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("areas", nargs="+", choices=sorted(AREAS), metavar="AREA", help=", ".join(sorted(AREAS)))
     parser.add_argument("--json", action="store_true", help="one JSON object per figure and line")
     parser.add_argument("--runs", type=positive, default=3, help="samples of each figure (default 3)")
-    parser.add_argument("--size", default="1GiB", help="transfer: size of the large file, 0 for none (default 1GiB)")
+    parser.add_argument(
+        "--size", default="1GiB", help="transfer, survival: size of the large file, 0 for none (default 1GiB)"
+    )
     parser.add_argument("--entries", type=positive, default=100_000, help="ledger: size of the log (default 100000)")
+    parser.add_argument("--kills", type=positive, default=50, help="survival: how many, of both sides (default 50)")
+    parser.add_argument("--seed", type=int, default=1, help="survival: what the moments of the kills are drawn from")
     parser.add_argument(
         "--peers",
         type=Path,

@@ -27,6 +27,8 @@ class Options:
         work: Empty directory for all data; removed at the end.
         size: Size of the large file, with its unit ("1GiB"); "0" leaves it out.
         entries: Size of the log whose proofs are timed.
+        kills: How many processes die during one transfer.
+        seed: What the moments of their deaths are drawn from.
         peers: The benchmark of the tools people use today, or None.
         peers_work: Where that one keeps what it installs for itself, or None.
         install: Whether it may install tools.
@@ -36,6 +38,8 @@ class Options:
     work: Path
     size: str
     entries: int
+    kills: int
+    seed: int
     peers: Path | None
     peers_work: Path | None
     install: bool

@@ -1,8 +1,8 @@
 """A person as a process of its own: `python -m tests.bench.person HOME CARD PACKAGE TIMES`.
 
-Sends a package that many times and prints one JSON object: `sent_s`, for each time the seconds from the confirmation to
-the checked receipt; `phases_s`, for the last time the seconds spent in each phase; `cpu_s` and
-`peak_rss_MB` of this process.
+Sends a package that many times and prints one JSON object: `sent_s`, for each time the seconds from the confirmation
+to the checked receipt; `began_s`, when that was; `phases_s`, for the last time the seconds spent in each phase;
+`cpu_s` and `peak_rss_MB` of this process.
 """
 
 import json
@@ -24,18 +24,26 @@ async def main(home: str, card_file: str, package: str, times: str) -> None:
         RuntimeError: The receiver did not verify a package.
     """
     spent: list[float] = []
+    began: list[float] = []
     phases: dict[str, float] = {}
     async with open_agent(Path(home)) as person:
         card = await person.remember_card(await trio.Path(card_file).read_text())
         for _ in range(int(times)):
             prepared = await person.prepare(Path(package), card=card)
+            began.append(time.time())
             watch = _Watch()
             sent = await person.send(prepared, progress=watch)
             phases = watch.end()
             spent.append(sum(phases.values()))
             if not sent.verified:
                 raise RuntimeError(f"expected a verified package, found step {sent.failed_step}: {sent.reason}")
-    result = {"sent_s": spent, "phases_s": phases, "cpu_s": time.process_time(), "peak_rss_MB": peak_rss_megabytes()}
+    result = {
+        "sent_s": spent,
+        "began_s": began,
+        "phases_s": phases,
+        "cpu_s": time.process_time(),
+        "peak_rss_MB": peak_rss_megabytes(),
+    }
     sys.stdout.write(json.dumps(result) + "\n")
 
 

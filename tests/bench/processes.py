@@ -5,10 +5,11 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 STOP_SECONDS = 15.0
 
@@ -21,7 +22,7 @@ class Daemon:
     """
 
     def __init__(self, home: Path) -> None:
-        self._log = (home / "log.jsonl").open("wb")
+        self._log = (home / "log.jsonl").open("ab")
         self._process = subprocess.Popen(
             bound_to_us(sys.executable, "-m", "ddtp", "--home", str(home), "serve"),
             stdin=subprocess.DEVNULL,
@@ -58,9 +59,13 @@ class Daemon:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._log.close()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        self._close()
+
+    def kill(self) -> None:
+        """End it as a power cut does."""
+        self._process.kill()
+        self._process.wait()
+        self._close()
 
     def __enter__(self) -> Self:
         return self
@@ -69,6 +74,61 @@ class Daemon:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _close(self) -> None:
+        self._log.close()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+def start_module(module: str, arguments: Sequence[str], *, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start a module of the tests as a process of its own."""
+    return subprocess.Popen(
+        bound_to_us(sys.executable, "-m", module, *arguments),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=stderr,
+    )
+
+
+class Talk:
+    """Lines to and from a module that runs."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def say(self, line: str) -> None:
+        """Send a line."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+
+    def hear(self) -> str:
+        """Wait for a line.
+
+        Raises:
+            RuntimeError: The process ended instead.
+        """
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"expected a line of process {self._process.pid}, found that it ended")
+        return line
+
+
+@contextmanager
+def talk_to_module(module: str, arguments: Sequence[str]) -> Iterator[Talk]:
+    """Run a module of the benchmark during the `with` block; what it says against it goes to our stderr."""
+    with subprocess.Popen(
+        bound_to_us(sys.executable, "-m", module, *arguments),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield Talk(process)
+        finally:
+            process.kill()
 
 
 def run_module(module: str, arguments: Sequence[str], *, timeout_seconds: float) -> str:

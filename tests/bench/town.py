@@ -3,8 +3,8 @@
 import json
 import os
 import shutil
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,8 @@ from ddtp.identity.document import parse_card
 from ddtp.identity.keys import Seed
 from ddtp.protocol.leaves import Field, FieldKind
 from ddtp.store.keystore import create_identity, load_identity
-from tests.bench.processes import Daemon, run_module
+from tests.bench.processes import Daemon, run_module, talk_to_module
+from tests.daemons import free_port
 
 SCHEMA = "bank-statement/1"
 VALID_SECONDS = 30 * 86400
@@ -63,6 +64,7 @@ class Told:
     """What a process of the person told: the fields of the object that `person` prints."""
 
     sent_s: list[float]
+    began_s: list[float]
     phases_s: dict[str, float]
     cpu_s: float
     peak_rss_MB: float  # noqa: N815 - the name in the object, with its unit
@@ -73,10 +75,12 @@ class Town:
 
     Args:
         root: A directory that does not exist yet.
+        network: More settings of the network of all daemons.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, network: str = "") -> None:
         self.root = root
+        self._network = network
         self.policy = root / "policy.toml"
         self._stack = ExitStack()
         self._packages = 0
@@ -102,12 +106,26 @@ class Town:
         """The process of the receiving bank."""
         return self._daemons[RECEIVER]
 
-    def issue(self, folder: Path) -> Path:
-        """Issue a package with everything in a folder to the person, and return its file."""
+    def kill_receiver(self) -> None:
+        """End the process of the receiving bank as a power cut does."""
+        self.receiver.kill()
+
+    def restart_receiver(self) -> None:
+        """Start it again, at the same address."""
+        self._start_daemon(self._stack, RECEIVER)
+
+    def person(self, name: str) -> Path:
+        """Make the home of one more person."""
+        home = self.root / name
+        create_identity(home, Seed.generate(os.urandom), passphrase=None, random_bytes=os.urandom)
+        return home
+
+    def issue(self, folder: Path, *, home: Path | None = None) -> Path:
+        """Issue a package with everything in a folder to the person, or to the one of a home; return its file."""
         self._packages += 1
         output = self.root / f"{self._packages}.ddtp"
         issuer = _did(self.root / ISSUER)
-        address = holder_address(_seed(self.root / PERSON), issuer, now=wall_clock()).body
+        address = holder_address(_seed(home or self.root / PERSON), issuer, now=wall_clock()).body
         fields = [Field("name", FieldKind.TEXT, "小明")]
         draft = Draft(sorted(folder.iterdir()), fields, SCHEMA, address, VALID_SECONDS, output)
 
@@ -123,6 +141,24 @@ class Town:
         arguments = [str(self.root / PERSON), str(self.root / RECEIVER / CARD), str(package), str(times)]
         told = json.loads(run_module("tests.bench.person", arguments, timeout_seconds=SEND_SECONDS))
         return Told(**told)
+
+    @contextmanager
+    def crowd(self, pairs: Sequence[tuple[Path, Path]], *, processes: int) -> Iterator[Callable[[], list[float]]]:
+        """Let many persons send their packages from the same moment on, the beginning of the `with` block.
+
+        What it gives waits for their receipts, and returns how long each has waited for it.
+        """
+        card = str(self.root / RECEIVER / CARD)
+        with ExitStack() as stack:
+            groups = [
+                stack.enter_context(talk_to_module("tests.bench.crowd", [card, *_named(pairs[number::processes])]))
+                for number in range(processes)
+            ]
+            for group in groups:
+                group.hear()
+            for group in groups:
+                group.say("go")
+            yield lambda: [seconds for group in groups for seconds in json.loads(group.hear())]
 
     def export_received(self) -> ExportedTransfer:
         """Take the newest package that the receiver has verified out, as files and a proof bundle."""
@@ -163,9 +199,17 @@ class Town:
         _configure(self.root / ISSUER, [], ledger_card)
 
     def _daemon(self, stack: ExitStack, name: str, roles: Sequence[str], settings: str) -> None:
-        _configure(self.root / name, roles, settings)
+        network = f'[network]\nlisten = ["/ip4/127.0.0.1/tcp/{free_port()}"]\n{self._network}\n'
+        _configure(self.root / name, roles, network + settings)
+        self._start_daemon(stack, name)
+
+    def _start_daemon(self, stack: ExitStack, name: str) -> None:
         self._daemons[name] = stack.enter_context(Daemon(self.root / name))
         self._daemons[name].wait_until_ready()
+
+
+def _named(pairs: Sequence[tuple[Path, Path]]) -> list[str]:
+    return [str(path) for pair in pairs for path in pair]
 
 
 def make_file(path: Path, size: int) -> None:

@@ -6,6 +6,7 @@ What arrives is compared with its source byte for byte, outside the clock.
 """
 
 import filecmp
+import math
 import re
 import statistics
 import time
@@ -22,6 +23,10 @@ SENDS = 5
 """Transfers of a small package per sample run, all samples."""
 SMALL = "1000x4KiB"
 SMALL_FILES, SMALL_BYTES = 1000, 4096
+CROWD, CROWD_BYTES, CROWD_PROCESSES = 100, 10 << 20, 4
+CROWD_NETWORK = "connections = 512\nconnections_per_address = 512\nstreams_per_protocol = 256"
+"""A service where a hundred people come through one gateway, as they do here."""
+LARGE, LARGE_BYTES, BESIDE = 8, 100 << 20, "package_1KiB_ms"
 LATENCY_PACKAGES = {"package_1KiB_ms": 1024, "package_2MB_ms": 2_000_000}
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
@@ -53,6 +58,8 @@ def measure(options: Options) -> Measured:
     with Town(options.work / "latency") as town:
         for name, size in LATENCY_PACKAGES.items():
             yield _latency(town, name, size, runs=options.runs)
+    yield from _crowds(options)
+    yield _beside_large(options)
     yield from _loads(options)
 
 
@@ -61,8 +68,50 @@ def _latency(town: Town, name: str, size: int, *, runs: int) -> Figure:
     make_file(folder / BIG_FILE, size)
     # the first is not counted: it opens connections to the ledger and loads code
     told = town.send(town.issue(folder), times=1 + SENDS * runs)
-    _check_received(town, folder, count=1 + SENDS * runs)
+    check_received(town, folder, count=1 + SENDS * runs)
     return Figure(name, "ms", [1000 * sent for sent in told.sent_s[1:]])
+
+
+def _crowds(options: Options) -> Iterator[Figure]:
+    """Many persons at the same moment, beside one alone."""
+    efficiency, spread = [], []
+    with Town(options.work / "crowd", network=CROWD_NETWORK) as town:
+        source = town.root / "source"
+        make_file(source / BIG_FILE, CROWD_BYTES)
+        alone = town.issue(source)
+        homes = [town.person(f"person-{number}") for number in range(CROWD)]
+        pairs = [(home, town.issue(source, home=home)) for home in homes]
+        for _ in range(options.runs):
+            single = statistics.median(town.send(alone, times=1 + SENDS).sent_s[1:])
+            town.forget_received()
+            with town.crowd(pairs, processes=CROWD_PROCESSES) as receipts:
+                waits = sorted(receipts())
+            check_received(town, source, count=CROWD)
+            efficiency.append(CROWD * single / waits[-1])
+            spread.append(waits[math.ceil(0.95 * CROWD) - 1] / statistics.median(waits))
+    yield Figure("concurrent_100x10MiB_efficiency", "1", efficiency)
+    yield Figure("concurrent_100x10MiB_p95_over_median", "1", spread)
+
+
+def _beside_large(options: Options) -> Figure:
+    """A small package while large ones of others are on their way to the same service."""
+    waits: list[float] = []
+    with Town(options.work / "beside") as town:
+        small, large = town.root / "small", town.root / "large"
+        make_file(small / BIG_FILE, LATENCY_PACKAGES[BESIDE])
+        make_file(large / BIG_FILE, LARGE_BYTES)
+        package = town.issue(small)
+        homes = [town.person(f"person-{number}") for number in range(LARGE)]
+        pairs = [(home, town.issue(large, home=home)) for home in homes]
+        for _ in range(options.runs):
+            start = time.time()
+            with town.crowd(pairs, processes=1) as receipts:
+                told = town.send(package, times=2 * SENDS)
+                end = start + max(receipts())
+            together = [sent for sent, began in zip(told.sent_s, told.began_s, strict=True) if began < end]
+            waits += together or told.sent_s[:1]
+            town.forget_received()
+    return Figure(f"{BESIDE.removesuffix('_ms')}_beside_{LARGE}x100MiB_ms", "ms", [1000 * wait for wait in waits])
 
 
 def _loads(options: Options) -> Iterator[Figure | Missing]:
@@ -131,11 +180,16 @@ def _send(town: Town, source: Path, package: Path) -> tuple[float, Told]:
     start = time.perf_counter()
     told = town.send(package, times=1)
     wall = time.perf_counter() - start
-    _check_received(town, source, count=1)
+    check_received(town, source, count=1)
     return wall, told
 
 
-def _check_received(town: Town, source: Path, *, count: int) -> None:
+def check_received(town: Town, source: Path, *, count: int) -> None:
+    """Compare what arrived with its source byte for byte, and delete it.
+
+    Raises:
+        RuntimeError: It is not the same.
+    """
     folders, names = town.received(), sorted(path.name for path in source.iterdir())
     if len(folders) != count:
         raise RuntimeError(f"expected {count} packages in the inbox, found {len(folders)}")

@@ -63,6 +63,7 @@ async def exchange(
     wrap: Callable[[BulkLink], BulkLink] = lambda link: link,
     desk: bool = True,
     dialer: type[Counted] = Counted,
+    began: Callable[[FlowStream], None] = lambda _stream: None,
 ) -> Outcome:
     """Run one session between two hosts."""
     server, client = hosts
@@ -83,6 +84,7 @@ async def exchange(
         stream = await client.dial(server.addresses, PROTOCOL, timeout_seconds=5)
         counted = dialer(stream.bulk_dialer, wrap=wrap)
         stream.bulk_dialer = counted
+        began(stream)
         try:
             outcome.answer = await send_transfer(
                 renamed(stream, "receiver"), holder, progress=holder.progress.append, deadlines=deadlines
@@ -203,6 +205,8 @@ async def test_a_short_path_is_worth_one_connection() -> None:
         assert channels_for(socket) == 1
 
 
+@pytest.mark.parametrize(("short_path_seconds", "bounded"), [(10.0, True), (0.0, False)])
+
 # --- what goes wrong ---
 
 
@@ -282,6 +286,32 @@ async def test_a_connection_that_breaks_ends_the_session(hosts: tuple[Host, Host
     assert isinstance(outcome.received, PeerVanished | PeerAborted)
     assert isinstance(outcome.answer, PeerVanished | PeerAborted)
     assert receiver.stored.keys() == set(range(12))
+
+
+async def test_what_a_dead_holder_has_sent_is_stored(hosts: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system still delivers what a process sent before it died, and nobody has to send it again.
+
+    That nothing can be acknowledged any more is no reason to drop it.
+    """
+    monkeypatch.setattr("ddtp.transfer.receiver.SYNC_BYTES", CHUNK_SIZE)
+    streams: list[FlowStream] = []
+
+    class Dying:
+        def __init__(self, inner: BulkLink) -> None:
+            self.inner, self.sent, self.close = inner, 0, inner.close
+
+        async def send(self, *parts: bytes, moved: Moved) -> None:
+            for frame in frames(parts):
+                if self.sent == 8:
+                    streams[0].abort()
+                    self.inner.close()
+                self.sent += 1
+                await self.inner.send(*frame, moved=moved)
+
+    receiver = ReceiverSide(store_seconds=0.02)
+    outcome = await exchange(hosts, HolderSide(OFFER), receiver, wrap=Dying, began=streams.append)
+    assert isinstance(outcome.received, PeerVanished)
+    assert receiver.stored.keys() == set(range(24))
 
 
 async def test_a_full_disk_is_told(hosts: tuple[Host, Host]) -> None:

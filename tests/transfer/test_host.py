@@ -56,6 +56,12 @@ async def eventually_answers(client, addresses):
             pass
 
 
+@pytest.fixture
+def never_again(monkeypatch):
+    """Who is turned away does not come back."""
+    monkeypatch.setattr("ddtp.transfer.crowd.TRIES", 1)
+
+
 @asynccontextmanager
 async def silent_port():
     """A port where connections are accepted by the system and nobody speaks."""
@@ -202,7 +208,7 @@ async def test_a_malformed_listening_address_is_refused():
                 pass
 
 
-async def test_one_peer_cannot_take_all_places():
+async def test_one_peer_cannot_take_all_places(never_again):
     """Above the bound per peer the newcomer is refused; others are served, and a freed place is free."""
     limits = HostLimits(connections_per_peer=2)
     async with open_host(network_key=os.urandom(32), listen=[LOOPBACK], limits=limits) as server, dialler() as greedy:
@@ -219,7 +225,7 @@ async def test_one_peer_cannot_take_all_places():
         await eventually_answers(greedy, server.addresses)
 
 
-async def test_a_busy_protocol_refuses_the_newcomer(hosts):
+async def test_a_busy_protocol_refuses_the_newcomer(hosts, never_again):
     """Above the bound per protocol a stream is reset, while another protocol goes on."""
     limits = HostLimits(streams_per_protocol=1)
     async with open_host(network_key=os.urandom(32), listen=[LOOPBACK], limits=limits) as server, dialler() as client:
@@ -231,7 +237,7 @@ async def test_a_busy_protocol_refuses_the_newcomer(hosts):
         assert await ask_who(client, server.addresses) == client.peer_id
 
 
-async def test_one_peer_cannot_take_a_protocol_away():
+async def test_one_peer_cannot_take_a_protocol_away(never_again):
     """With half of the places taken, who holds its share is refused until there is room; another one is served."""
     limits = HostLimits(streams_per_protocol=4, stream_share=1)
     other_place = "127.0.0.2"  # all of 127/8 is this machine, so two addresses can be played
@@ -252,6 +258,28 @@ async def test_one_peer_cannot_take_a_protocol_away():
         await eventually_answers(greedy, here)
 
 
+@pytest.mark.parametrize("limits", [HostLimits(connections_per_peer=1), HostLimits(streams_per_protocol=1)])
+async def test_who_is_turned_away_comes_back(limits):
+    """A dial that finds no place waits for one, whichever bound was reached."""
+    async with open_host(network_key=os.urandom(32), listen=[LOOPBACK], limits=limits) as server, dialler() as client:
+        server.serve(PROTOCOL, hold)
+        first = await client.dial(server.addresses, PROTOCOL, timeout_seconds=5)
+        assert await first.receive_some() == b"held"
+        served = trio.Event()
+
+        async def wait_for_a_place():
+            async with await client.dial(server.addresses, PROTOCOL, timeout_seconds=15) as second:
+                assert await second.receive_some() == b"held"
+                served.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait_for_a_place)
+            with trio.move_on_after(0.2):
+                await served.wait()
+            assert not served.is_set()
+            await first.aclose()
+
+
 async def answers_from(place, port, peer_id):
     """Whether a stranger with an address of its own is served."""
     raw_socket = trio.socket.socket()
@@ -268,7 +296,7 @@ async def answers_from(place, port, peer_id):
 
 
 @pytest.mark.slow
-async def test_a_stranger_who_says_nothing_loses_the_place():
+async def test_a_stranger_who_says_nothing_loses_the_place(never_again):
     """A connection without a handshake is closed at its deadline, and its place serves the next one."""
     limits = HostLimits(connections_per_address=1, handshake_seconds=0.2)
     async with open_host(network_key=os.urandom(32), listen=[LOOPBACK], limits=limits) as server, dialler() as client:
