@@ -205,8 +205,6 @@ async def test_a_short_path_is_worth_one_connection() -> None:
         assert channels_for(socket) == 1
 
 
-@pytest.mark.parametrize(("short_path_seconds", "bounded"), [(10.0, True), (0.0, False)])
-
 # --- what goes wrong ---
 
 
