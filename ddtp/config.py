@@ -28,8 +28,7 @@ CONFIG_FILE = "config.toml"
 LEDGER_FILE = "ledger.db"
 CARD_FILE = "card.ddtp-card"
 """Where the service of a home writes its card."""
-MAX_CONFIG_BYTES = 1 << 20
-"""A settings file is read whole; a larger one is a mistake."""
+MAX_CONFIG_BYTES = 1 << 20  # a settings file is read whole; a larger one is a mistake
 
 DEFAULT_LISTEN = ("/ip4/127.0.0.1/tcp/0",)
 """Loopback until the operator says otherwise: nothing is reachable from outside by accident."""
@@ -37,8 +36,7 @@ DEFAULT_DRAIN_SECONDS = 10
 """Within the time that service managers give a process before they kill it."""
 DEFAULT_MAX_PACKAGE_BYTES = 1 << 40
 """1 TiB: beyond the largest archive of one person; the disk is the real limit and is asked first."""
-DEFAULT_MAX_INCOMING_BYTES = 1 << 41
-"""2 TiB of unfinished transfers."""
+DEFAULT_MAX_INCOMING_BYTES = 1 << 41  # 2 TiB of unfinished transfers
 
 PEER_ID_PREFIX = bytes.fromhex("002408011220")
 """Of a network identity: what spec/14 s.1 puts before the 32 bytes of an Ed25519 key."""
@@ -92,8 +90,7 @@ class RelaySettings:
         peers: Network identities that may hold a place; empty for everybody.
         reservations: Places, at least 1.
         circuits: Connections through the relay at a time, at least 1.
-        circuit_seconds: How long one lasts, at least 1.
-        circuit_bytes: How much one carries in each direction, at least 1.
+        circuit_seconds, circuit_bytes: How long one lasts, and how much it carries in each direction, at least 1.
     """
 
     listen: tuple[str, ...]

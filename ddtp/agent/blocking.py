@@ -140,10 +140,13 @@ class BlockingAgent:
         progress: Callable[[Progress], None] = lambda _progress: None,
         pace: Pace | None = None,
         patience_seconds: float = 0,
+        package: Path | None = None,
     ) -> SentTransfer:
         """See `Agent.resume`."""
         return self.call(
-            lambda agent: agent.resume(transfer_id, progress=progress, pace=pace, patience_seconds=patience_seconds)
+            lambda agent: agent.resume(
+                transfer_id, progress=progress, pace=pace, patience_seconds=patience_seconds, package=package
+            )
         )
 
     def packages(self) -> list[PackageRow]:

@@ -177,13 +177,14 @@ async def _record_failure(context: Context, row: TransferRow, error: DdtpError) 
     After the key was released nothing is over until the receiver has signed its last word: the transfer stays "keyed".
     """
     now, reason = context.clock(), error.message[:500]
+    if isinstance(error, PeerAborted) and error.reason_code == ContentMismatch.code:
+        await _forget_leaves(context, row.transfer_id)  # what we remember of it may be wrong
     known = await context.records.find_transfer(row.transfer_id)
     if known is not None and known.state is TransferState.KEYED:
         await context.records.set_state(row.transfer_id, TransferState.KEYED, now=now, reason=reason)
         return
     declined = isinstance(error, PeerRefused) and error.reason_code not in PASSING_REFUSALS
-    if declined or (isinstance(error, PeerAborted) and error.reason_code == ContentMismatch.code):
-        # the transfer is over, or what we remember of it may be wrong
+    if declined:
         await _forget_leaves(context, row.transfer_id)
     state = TransferState.DECLINED if declined else TransferState.FAILED
     await context.records.set_state(row.transfer_id, state, now=now, reason=reason, forget_secret=declined)

@@ -207,6 +207,7 @@ class Agent:
         progress: Callable[[Progress], None] = lambda _progress: None,
         pace: Pace | None = None,
         patience_seconds: float = 0,
+        package: Path | None = None,
     ) -> SentTransfer:
         """Run a transfer again that was broken off or paused; see `sending.resume`.
 
@@ -215,7 +216,12 @@ class Agent:
         pace = pace or self._pace()
         async with notifying.telling(self.context, transfer_id):
             return await sending.resume(
-                self.context, transfer_id, progress=progress, pace=pace, patience_seconds=patience_seconds
+                self.context,
+                transfer_id,
+                progress=progress,
+                pace=pace,
+                patience_seconds=patience_seconds,
+                package=package,
             )
 
     async def transfers(self, *, direction: Direction | None = None) -> list[TransferRow]:

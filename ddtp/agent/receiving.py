@@ -137,7 +137,7 @@ class Receiver:
         self._claim = await self._shared.claim(offer.transfer_id, holder, self._scope)
         known = await self._context.records.find_transfer(offer.transfer_id)
         if known is not None:
-            self._check_same(known, offer, holder)
+            _check_same(known, offer, holder)
             if known.state in FINAL_STATES:
                 return await self._last_receipt(known)
         evidence = evidence_of(offer)
@@ -246,7 +246,9 @@ class Receiver:
         )
         # The outcome is durable and stays: a repeated offer gets this receipt. What follows is done again at the next
         # start if we crash: the chunks are deleted, and whoever is notified puts the receipt on the ledger.
-        await trio.to_thread.run_sync(self._discard_blob)
+        if self._blob is not None:
+            await trio.to_thread.run_sync(self._blob.discard)
+            self._blob = None
         row = await self._context.records.find_transfer(transfer_id)
         assert row is not None, "the row was written above"
         self._shared.notify(row)
@@ -294,24 +296,12 @@ class Receiver:
         )
         await self._context.records.add_transfer(row)
 
-    def _check_same(self, known: TransferRow, offer: Offer, holder: str) -> None:
-        """A transfer id means one content for ever: the same offer but for the binding."""
-        if known.direction is not Direction.IN or known.peer != holder:
-            raise PolicyRefused("expected a transfer id of one's own, found one that is taken")
-        if _kept(offer) != known.offer:
-            raise PolicyRefused("expected the same offer under a known transfer id, found another one")
-
     async def _last_receipt(self, known: TransferRow) -> ReceiptMessage:
         if known.state is TransferState.DECLINED:
             raise PolicyRefused("expected a transfer that is still open, found one that was given up")
         stage = Stage(known.state.value)
         receipts = await self._context.records.receipts(known.transfer_id)
         return ReceiptMessage(stage=stage, receipt=receipts[stage.value].envelope)
-
-    def _discard_blob(self) -> None:
-        if self._blob is not None:
-            self._blob.discard()
-            self._blob = None
 
     async def _open(self, verified: VerifiedEvidence, release: KeyRelease) -> VerifiedPackage:
         assert self._offer is not None, "checked by the caller"
@@ -341,6 +331,14 @@ class Receiver:
             # our disk lost what we had acknowledged, and would refuse every attempt; the holder sends it again
             await trio.to_thread.run_sync(self._blob.restart)
             raise
+
+
+def _check_same(known: TransferRow, offer: Offer, holder: str) -> None:
+    """A transfer id means one content for ever: the same offer but for the binding."""
+    if known.direction is not Direction.IN or known.peer != holder:
+        raise PolicyRefused("expected a transfer id of one's own, found one that is taken")
+    if _kept(offer) != known.offer:
+        raise PolicyRefused("expected the same offer under a known transfer id, found another one")
 
 
 def _kept(offer: Offer) -> bytes:

@@ -216,52 +216,57 @@ async def send(
         )
     progress(Progress(Phase.CONSENT))
     async with _opened(context, prepared.path) as opened:
-        grant = _grant(context, prepared, opened, how=how)
-        log = find_log(prepared.card.body, prepared.request.body)
-        async with remote_ledger(context, log) as ledger:
-            proof = await anchor(context, ledger, kind=EntryKind.GRANT, subject=grant.digest)
-        transfer_id, content_key = prepared.transfer_id, context.random_bytes(CONTENT_KEY_SIZE)
-        content = transfer_content(
-            opened,
-            prepared.disclosure,
-            transfer_id=transfer_id,
-            receiver=prepared.card.body.did,
-            content_key=content_key,
-            salt=context.random_bytes(SALT_SIZE),
-        )
-        offer = Offer(
-            transfer_id=transfer_id,
-            binding=UNBOUND,
-            manifest=opened.manifest.envelope,
-            request=prepared.request.envelope,
-            grant=grant.envelope,
-            disclosure=prepared.disclosure.encode(),
-            anchors=OfferAnchors(package=opened.anchor, grant=proof).encode(),
-            seal=content.header,
-        )
-        now = context.clock()
-        row = TransferRow(
-            transfer_id=transfer_id,
-            direction=Direction.OUT,
-            state=TransferState.OFFERED,
-            peer=prepared.card.body.did,
-            peer_name=prepared.card.body.name,
-            package_id=opened.manifest.body.package_id,
-            schema=opened.manifest.body.schema,
-            offer=offer.encode(),
-            secret=content_key,
-            created=now,
-            updated=now,
-        )
-        # what a resume needs, wherever the package lies and whoever gave us the card
-        place = Path(await trio.Path(prepared.path).absolute())
-        package = PackageRow(row.package_id, place, opened.manifest.envelope, added=now)
-        await context.records.save_package(package)
-        await context.records.save_card(row.peer, prepared.card.envelope, now=now)
-        if not await context.records.add_transfer(row):
-            raise PolicyRefused("expected one sending at a time of what was confirmed once, found another one")
-        material = Material(row, opened, content, prepared.card, log)
+        material = await _begin(context, prepared, opened, how=how)
         return await deliver(context, material, progress=progress, pace=pace, patience_seconds=patience_seconds)
+
+
+async def _begin(context: Context, prepared: PreparedTransfer, opened: OpenPackage, *, how: str) -> Material:
+    """Sign and anchor the grant, and remember all that an exchange needs."""
+    grant = _grant(context, prepared, opened, how=how)
+    log = find_log(prepared.card.body, prepared.request.body)
+    async with remote_ledger(context, log) as ledger:
+        proof = await anchor(context, ledger, kind=EntryKind.GRANT, subject=grant.digest)
+    transfer_id, content_key = prepared.transfer_id, context.random_bytes(CONTENT_KEY_SIZE)
+    content = transfer_content(
+        opened,
+        prepared.disclosure,
+        transfer_id=transfer_id,
+        receiver=prepared.card.body.did,
+        content_key=content_key,
+        salt=context.random_bytes(SALT_SIZE),
+    )
+    offer = Offer(
+        transfer_id=transfer_id,
+        binding=UNBOUND,
+        manifest=opened.manifest.envelope,
+        request=prepared.request.envelope,
+        grant=grant.envelope,
+        disclosure=prepared.disclosure.encode(),
+        anchors=OfferAnchors(package=opened.anchor, grant=proof).encode(),
+        seal=content.header,
+    )
+    now = context.clock()
+    row = TransferRow(
+        transfer_id=transfer_id,
+        direction=Direction.OUT,
+        state=TransferState.OFFERED,
+        peer=prepared.card.body.did,
+        peer_name=prepared.card.body.name,
+        package_id=opened.manifest.body.package_id,
+        schema=opened.manifest.body.schema,
+        offer=offer.encode(),
+        secret=content_key,
+        created=now,
+        updated=now,
+    )
+    # what a resume needs, wherever the package lies and whoever gave us the card
+    place = Path(await trio.Path(prepared.path).absolute())
+    package = PackageRow(row.package_id, place, opened.manifest.envelope, added=now)
+    await context.records.save_package(package)
+    await context.records.save_card(row.peer, prepared.card.envelope, now=now)
+    if not await context.records.add_transfer(row):
+        raise PolicyRefused("expected one sending at a time of what was confirmed once, found another one")
+    return Material(row, opened, content, prepared.card, log)
 
 
 async def resume(
@@ -271,8 +276,17 @@ async def resume(
     progress: Callable[[Progress], None],
     pace: Pace,
     patience_seconds: float = 0,
+    package: Path | None = None,
 ) -> SentTransfer:
     """Run a transfer again that did not come to an end; one that did gives its outcome again, and nobody is asked.
+
+    Args:
+        context: Surroundings.
+        transfer_id: The transfer.
+        progress: Told of every step; must not block.
+        pace: As in `send`.
+        patience_seconds: As in `send`.
+        package: Where its package file lies now, if it was moved; remembered.
 
     Raises:
         AlreadyRunning: Another process sends it now, or holds it paused.
@@ -287,13 +301,16 @@ async def resume(
         return outcome_of(row, last, content_bytes=Offer.parse(row.offer).seal.content_bytes)
     if row is None or row.direction is not Direction.OUT or row.secret is None:
         raise NotFound("expected an outgoing transfer that can go on, found none")
-    package, card = await context.records.find_package(row.package_id), await context.records.find_card(row.peer)
-    if card is None or package is None:
-        raise NotFound("expected the package and the card of the transfer, found them no more")
-    offer = Offer.parse(row.offer)
-    async with _opened(context, package.path) as opened:
+    card = await context.records.find_card(row.peer)
+    if card is None:
+        raise NotFound("expected the card of the receiver, found it no more")
+    place, offer = await _place(context, row, package), Offer.parse(row.offer)
+    async with _opened(context, place) as opened:
         if opened.manifest.envelope != offer.manifest:
-            raise PolicyRefused(f"expected the package that was offered at {package.path}, found another one")
+            raise PolicyRefused(f"expected the package that was offered at {place}, found another one")
+        if package is not None:
+            moved = PackageRow(row.package_id, place, opened.manifest.envelope, added=context.clock())
+            await context.records.save_package(moved)
         content = transfer_content(
             opened,
             Disclosure.parse(offer.disclosure),
@@ -309,6 +326,22 @@ async def resume(
         log = find_log(receiver.body, envelope.verify(Request, offer.request).body)
         material = Material(row, opened, content, receiver, log)
         return await deliver(context, material, progress=progress, pace=pace, patience_seconds=patience_seconds)
+
+
+async def _place(context: Context, row: TransferRow, moved: Path | None) -> Path:
+    """Return where the package file of a transfer lies."""
+    if moved is None:
+        known = await context.records.find_package(row.package_id)
+        if known is None:
+            raise NotFound("expected the package of the transfer, found it no more")
+        moved = known.path
+    place = Path(await trio.Path(moved).absolute())
+    if not await trio.Path(place).exists():
+        raise NotFound(
+            f"expected the package of the transfer at {place}, found no file",
+            hint=f"if it was moved, say where it is: ddtp resume {row.transfer_id.hex()[:8]} --package FILE",
+        )
+    return place
 
 
 def _grant(context: Context, prepared: PreparedTransfer, opened: OpenPackage, *, how: str) -> Signed[Grant]:

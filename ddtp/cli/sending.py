@@ -153,6 +153,9 @@ def resume(
     context: typer.Context,
     *,
     transfer: Annotated[str, typer.Argument(help="Id of the transfer, or its first digits.")],
+    package: Annotated[
+        Path | None, typer.Option("--package", metavar="FILE", help="The package file, if it was moved.")
+    ] = None,
     limit: Limit = None,
     patience: Patience = PATIENCE_SECONDS,
 ) -> None:
@@ -171,7 +174,9 @@ def resume(
         outcome = await _watch(
             console,
             agent,
-            lambda tell, pace: agent.resume(known, progress=tell, pace=pace, patience_seconds=patience),
+            lambda tell, pace: agent.resume(
+                known, progress=tell, pace=pace, patience_seconds=patience, package=package
+            ),
             since=row.created,
             known=known,
             limit=rate,

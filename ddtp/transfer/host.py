@@ -160,13 +160,10 @@ class Host:
 
     @asynccontextmanager
     async def attached(self, relay: PeerAddress) -> AsyncIterator[Connection]:
-        """Hold a connection on which the peer may open streams, during the block.
-
-        Args:
-            relay: Whom to connect to; a name stands for its numbers as trio sees fit.
+        """Hold a connection to a relay, on which it may open streams, during the block.
 
         Raises:
-            PeerUnreachable: The peer does not answer, or the connection broke under the block.
+            PeerUnreachable: It does not answer, or the connection broke under the block.
         """
         try:
             with trio.fail_after(self._limits.handshake_seconds):
@@ -229,18 +226,9 @@ class Host:
                         return
                 # it has places of its own, so that chunks never keep a session from being opened
                 with self._bulk.take(connection.peer_id, group):
-                    await self._hand_over(connection)
+                    await _hand_over(connection, self.desk, seconds=self._limits.handshake_seconds)
         except Exception as err:  # noqa: BLE001 - boundary of one connection: no peer's input may end the host
             _log.info("connection from %s ended: %s", remote_host, _reason(err))
-
-    async def _hand_over(self, connection: Handover) -> None:
-        """Give a bulk connection to the session that expects it, until that session is over."""
-        with trio.fail_after(self._limits.handshake_seconds):
-            ticket = parse_ticket(await connection.read(TICKET.size))
-            arrival = self.desk.find(ticket.token)
-            arrival.add(ticket, SocketLink(connection.take_socket()), connection.peer_id)
-            await connection.write(READY)
-        await arrival.released.wait()
 
     async def _attend(self, connection: Connection, *, idle_seconds: float = inf) -> None:
         """Serve the streams that the peer opens, until the connection is over or idle for too long."""
@@ -349,6 +337,16 @@ async def open_host(
 def peer_id_of(network_key: bytes) -> str:
     """Return the network identity of a 32-byte Ed25519 seed."""
     return Identity(network_key).peer_id
+
+
+async def _hand_over(connection: Handover, desk: Desk, *, seconds: float) -> None:
+    """Give a bulk connection to the session that expects it, until that session is over."""
+    with trio.fail_after(seconds):
+        ticket = parse_ticket(await connection.read(TICKET.size))
+        expected = desk.find(ticket.token)
+        expected.add(ticket, SocketLink(connection.take_socket()), connection.peer_id)
+        await connection.write(READY)
+    await expected.released.wait()
 
 
 def _flow(raw: RawYamux, nursery: trio.Nursery, connection: Connection) -> FlowStream:

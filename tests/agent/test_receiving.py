@@ -9,9 +9,10 @@ from ddtp.agent import reception
 from ddtp.agent.opening import TransferContent
 from ddtp.agent.tidying import IDLE_SECONDS, clean_up, give_up_idle
 from ddtp.config import ReceiverSettings
-from ddtp.errors import PeerAborted, PeerRefused
+from ddtp.errors import NotFound, PeerAborted, PeerRefused, PolicyRefused
 from ddtp.protocol.chunks import SealedRun
 from ddtp.store import blobs as blobs_module
+from ddtp.store.leaf_log import LeafLog
 from ddtp.store.records import TransferRow, TransferState
 from tests.attacks import quiet
 from tests.town import DAY, REQUEST, USE_SECONDS, Town, names, open_town, write_files
@@ -158,17 +159,39 @@ async def test_what_the_receiver_holds_is_not_sealed_again(town: Town, monkeypat
         return real(content, first, count)
 
     monkeypatch.setattr(TransferContent, "sealed", counting)
-    row = await break_off(town, sends=3)
+    row = await break_off(town, sends=4)
     person = town.held["person"].thing
+    assert sealed
     (leaves,) = (person.context.config.vault / "outgoing").glob("*.leaves")
-    held = len(leaves.read_bytes()) // 32
-    assert held
-    assert sorted(sealed) == list(range(held))
+    # everything was sent, but for the finish
     sealed.clear()
-    leaves.write_bytes(bytes(32 * held))
+    log = LeafLog(leaves)
+    log.keep(0, bytes(32))
+    log.close()
     with pytest.raises(PeerAborted) as caught:
         await person.resume(row.transfer_id)
     assert (caught.value.reason_code, sealed) == ("content-mismatch", [])
     assert not leaves.exists()
     assert (await person.resume(row.transfer_id)).verified
+    assert sealed
     assert not leaves.exists()
+
+
+async def test_a_moved_package_is_named_again_and_another_one_is_refused(town: Town) -> None:
+    """Where the file went is asked once and remembered; a file that is another package is told apart."""
+    row = await break_off(town, sends=3)
+    person = town.held["person"].thing
+    known = await person.records.find_package(row.package_id)
+    assert known is not None
+    moved = known.path.with_name("moved.ddtp")
+    known.path.rename(moved)
+    with pytest.raises(NotFound) as caught:
+        await person.resume(row.transfer_id)
+    assert "--package" in str(caught.value.hint)
+    other = await town.issue(person)
+    with pytest.raises(PolicyRefused, match="found another one"):
+        await person.resume(row.transfer_id, package=other.path)
+    assert (await person.resume(row.transfer_id, package=moved)).verified
+    again = await person.records.find_package(row.package_id)
+    assert again is not None
+    assert again.path == moved
