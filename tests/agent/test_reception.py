@@ -1,0 +1,49 @@
+"""What all exchanges of a receiver share: large packages wait for each other, small ones for nobody."""
+
+from dataclasses import replace
+
+import pytest
+import trio
+
+from ddtp.agent import reception as module
+from ddtp.agent.reception import LARGE_BYTES, Reception
+from ddtp.agent.workers import WORKERS
+from tests.sessions import make_offer
+from tests.town import Town
+
+
+async def test_small_packages_wait_for_no_turn(town: Town) -> None:
+    """Only chunks of large packages, and their opening, are bounded for all together."""
+    settings = town.receiver.config.receiver
+    assert settings is not None
+    shared = Reception(town.receiver.agent.context, settings, judge=None, notify=print, active={})  # type: ignore[arg-type]
+    small, large = make_offer(1024), make_offer(100)
+    large = replace(large, seal=replace(large.seal, content_bytes=LARGE_BYTES))
+    assert (shared.limiter_for(small), shared.storing_for(small)) == (None, None)
+    assert shared.limiter_for(large) is shared.large
+    assert shared.storing_for(large) is shared.storing
+    assert shared.storing.total_tokens == WORKERS
+
+
+async def test_a_small_package_passes_while_large_ones_have_every_turn(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all turns of large packages taken for ever, a small one is verified all the same."""
+    taken: list[Reception] = []
+    real = Reception.claim
+
+    async def take_all_turns(shared: Reception, *arguments: object) -> object:
+        if not taken:
+            taken.append(shared)
+            for limiter in (shared.large, shared.storing):
+                for number in range(int(limiter.total_tokens)):
+                    await limiter.acquire_on_behalf_of((limiter, number))
+        return await real(shared, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module.Reception, "claim", take_all_turns)
+    person = await town.person()
+    package = await town.issue(person)
+    with trio.fail_after(30):
+        sent = await person.send(await person.prepare(package.path, card=town.receiver.card))
+    assert sent.verified
+    assert taken
