@@ -1,5 +1,6 @@
 """What all exchanges of a receiver share: large packages wait for each other, small ones for nobody."""
 
+import threading
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,10 @@ import trio
 from ddtp.agent import reception as module
 from ddtp.agent.reception import LARGE_BYTES, Reception
 from ddtp.agent.workers import WORKERS
+from ddtp.errors import Overloaded
+from ddtp.protocol.chunks import sealed_bytes
+from ddtp.protocol.messages import Offer
+from ddtp.store.blobs import SealedBlob
 from tests.sessions import make_offer
 from tests.town import Town
 
@@ -47,3 +52,41 @@ async def test_a_small_package_passes_while_large_ones_have_every_turn(
         sent = await person.send(await person.prepare(package.path, card=town.receiver.card))
     assert sent.verified
     assert taken
+
+
+async def test_parallel_offers_do_not_pass_the_bound_together(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room that is still being reserved for one package counts for the next; another one need not wait for it."""
+    context, settings = town.receiver.agent.context, town.receiver.config.receiver
+    assert settings is not None
+    first, second, third = make_offer(65536), make_offer(65537), make_offer(100)
+    offers = [replace(each, transfer_id=bytes([number] * 16)) for number, each in enumerate((first, second, third))]
+    settings = replace(settings, max_incoming_bytes=sealed_bytes(first.seal) + 1000)
+    shared = Reception(context, settings, judge=None, notify=print, active={})  # type: ignore[arg-type]
+    begun, go_on = threading.Event(), threading.Event()
+    real = Reception._open_blob
+
+    def open_slowly(self: Reception, offer: Offer) -> SealedBlob:
+        if offer is offers[0]:
+            begun.set()
+            assert go_on.wait(30)
+        return real(self, offer)
+
+    monkeypatch.setattr(Reception, "_open_blob", open_slowly)
+    blobs: list[SealedBlob] = []
+
+    async def reserve(offer: Offer) -> None:
+        blobs.append(await shared.reserve(offer, "somebody"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reserve, offers[0])
+        await trio.to_thread.run_sync(begun.wait)
+        try:
+            with pytest.raises(Overloaded):
+                await reserve(offers[1])
+            await reserve(offers[2])
+        finally:
+            go_on.set()
+    assert len(blobs) == 2
+    for blob in blobs:
+        blob.close()
+    assert shared.promised == {}
