@@ -64,7 +64,8 @@ class Reception:
         notify: Told of every finished transfer.
         active: The transfers that are being received now.
         pace: How fast all of them together may bring payload.
-        reserving: Held while room is counted and reserved, so that parallel offers cannot pass the bound together.
+        reserving: Held while room is counted and promised, so that parallel offers cannot pass the bound together.
+        promised: Sealed bytes of the transfers for which room is being reserved now.
         opening: Held while a package is opened that is not small: those below `LARGE_BYTES`, and the others.
         storing: Held while chunks are written of a package that is not small.
     """
@@ -76,6 +77,7 @@ class Reception:
     active: dict[bytes, Claim]
     pace: Pace = field(default_factory=Pace)
     reserving: trio.Lock = field(default_factory=trio.Lock)
+    promised: dict[str, int] = field(default_factory=dict)
     opening: tuple[trio.CapacityLimiter, trio.CapacityLimiter] = field(
         default_factory=lambda: (trio.CapacityLimiter(OPENED_AT_A_TIME), trio.CapacityLimiter(OPENED_AT_A_TIME))
     )
@@ -135,14 +137,16 @@ class Reception:
         most = self.settings.max_package_bytes
         if offer.seal.content_bytes > most:
             raise PolicyRefused(f"expected at most {most} bytes of content, found {offer.seal.content_bytes}")
-        directory = self.context.vault_folder(INCOMING)
-        has_room = await trio.to_thread.run_sync(stored_bytes, directory, offer.transfer_id.hex())
-        if has_room == sealed_bytes(offer.seal):
-            # its last chunks are read again, for which others need not wait
-            return await trio.to_thread.run_sync(self._open_blob, offer)
+        name = offer.transfer_id.hex()
         async with self.reserving:
             await self._check_share(offer, holder)
+            await trio.to_thread.run_sync(self._check_room, offer)
+            self.promised[name] = sealed_bytes(offer.seal)
+        try:
+            # the disk may take long to reserve a large one; others need not wait for that
             return await trio.to_thread.run_sync(self._open_blob, offer)
+        finally:
+            del self.promised[name]
 
     async def _check_share(self, offer: Offer, holder: str) -> None:
         """Keep one person's unfinished transfers from taking the room of all others."""
@@ -157,12 +161,17 @@ class Reception:
         if others and taken + sealed_bytes(offer.seal) > most:
             raise Overloaded(f"expected at most {most} bytes in the unfinished transfers of one person, found more")
 
+    def _check_room(self, offer: Offer) -> None:
+        directory = self.context.vault_folder(INCOMING)
+        promised = dict(self.promised)
+        others = (blob_names(directory) | promised.keys()) - {offer.transfer_id.hex()}
+        taken = sum(max(stored_bytes(directory, other), promised.get(other, 0)) for other in others)
+        if taken + sealed_bytes(offer.seal) > self.settings.max_incoming_bytes:
+            raise Overloaded("expected room for unfinished transfers, found none")
+
     def _open_blob(self, offer: Offer) -> SealedBlob:
         directory = self.context.vault_folder(INCOMING)
         name = offer.transfer_id.hex()
-        others = sum(stored_bytes(directory, other) for other in blob_names(directory) - {name})
-        if others + sealed_bytes(offer.seal) > self.settings.max_incoming_bytes:
-            raise Overloaded("expected room for unfinished transfers, found none")
         try:
             return SealedBlob(directory, name, header=offer.seal)
         except StoreDamaged:

@@ -72,8 +72,8 @@ class Host:
 
         Args:
             protocol: For example `/ddtp/transfer/1.0.0`.
-            handler: Gets each new stream, which is closed when it returns and reset when it raises, which ends nothing
-                else. A handler that sends something before it raises calls `aclose` first, or the reset may overtake it.
+            handler: Gets each new stream, which is closed when it returns and reset when it raises, which ends
+                nothing else. One that sends something before it raises calls `aclose` first, or the reset overtakes it.
         """
         self._handlers[protocol] = handler
         self._served[protocol] = SharedPlaces(self._limits.streams_per_protocol, self._limits.stream_share)

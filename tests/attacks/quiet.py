@@ -98,7 +98,9 @@ def leaving_holder(person: Agent, *, sends: int, leaving: Leaving) -> Agent:
             return stream
         return LeavingStream(stream, sends=sends, leaving=leaving)
 
-    return Agent(replace(person.context, dial=dial), person.host)
+    # a program whose connection is dead does not know it; the one that takes over may be on another machine
+    elsewhere = replace(person.context.config, home=person.context.config.home / "elsewhere")
+    return Agent(replace(person.context, dial=dial, config=elsewhere), person.host)
 
 
 async def break_off(town: Town, person: Agent, *, sends: int, valid_seconds: int = 30 * DAY) -> TransferRow:
