@@ -7,7 +7,7 @@ survives every death of its writer. Before each frame it pauses for so many seco
 import os
 import struct
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, final
@@ -91,19 +91,28 @@ class _WatchedDialer:
         return tuple(_WatchedLink(link, self._diary) for link in await self._dialer.connect(token))
 
 
+PARTS_OF_A_FRAME = 3
+"""Header, sealed chunks, tag."""
+
+
 @final
 class _WatchedLink:
     def __init__(self, link: BulkLink, diary: _Writer) -> None:
         self._link = link
         self._diary = diary
 
-    async def send(self, *parts: Buffer) -> None:
-        self._diary.note(Note(*FRAME_HEADER.unpack(parts[0])))
-        await trio.sleep(self._diary.pause_seconds)
-        await self._link.send(*parts)
+    async def send(self, *parts: Buffer, moved: Callable[[int], None]) -> None:
+        for start in range(0, len(parts), PARTS_OF_A_FRAME):
+            frame = parts[start : start + PARTS_OF_A_FRAME]
+            self._diary.note(Note(*FRAME_HEADER.unpack(frame[0])))
+            await trio.sleep(self._diary.pause_seconds)
+            await self._link.send(*frame, moved=moved)
 
-    async def receive_into(self, view: memoryview) -> None:
-        await self._link.receive_into(view)
+    async def receive_into(self, view: memoryview, *, least: int, moved: Callable[[int], None]) -> int:
+        return await self._link.receive_into(view, least=least, moved=moved)
+
+    async def begins(self) -> bool:
+        return await self._link.begins()
 
     def close(self) -> None:
         self._link.close()
