@@ -5,7 +5,6 @@ the screen; `send` signs the grant for exactly that screen, anchors it, and runs
 again that was broken off: same transfer id, same sealed bytes, same grant.
 """
 
-import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -27,10 +26,7 @@ from ddtp.consent.grant import Grant, build_grant
 from ddtp.consent.request import Ask, Request, check_request, parse_request
 from ddtp.errors import (
     ConsentInvalid,
-    EnvironmentProblem,
     NotFound,
-    PeerStalled,
-    PeerVanished,
     PolicyRefused,
     UsageError,
 )
@@ -50,17 +46,6 @@ from ddtp.verify.receipt import Receipt
 
 MAX_REQUEST_BYTES = 1 << 20
 """A signed request: a page of text per purpose is a few kilobytes."""
-AFTERMATH_SECONDS = 20.0
-"""For writing down how an exchange ended: one dial and two questions."""
-INTERRUPTED_SECONDS = 2.0
-"""For the same while somebody waits for the program to end: a ledger that answers does so in milliseconds."""
-PASSING_REFUSALS = frozenset(
-    {EnvironmentProblem.code, PeerStalled.code, PeerVanished.code}
-    | {problem.code for problem in EnvironmentProblem.__subclasses__()}
-)
-"""Refusals that say "not now": the transfer can be resumed. Every other refusal is an answer to the offer."""
-
-_logger = logging.getLogger(__name__)
 
 _CONCLUDED = frozenset({TransferState.VERIFIED, TransferState.REJECTED})
 """States that the receiver has signed."""

@@ -1,21 +1,15 @@
 """A session whose chunks move on a bulk connection (spec/14 s.8), without disks, beside raw TCP under the same loop.
 
-`python -m tests.bench.channel` is the receiving process; it prints where it listens and reads until it is killed. The
-chunks are sealed and hashed before the clock starts; the receiver hashes them and checks their tags, as it always does.
+`python -m tests.bench.channel` is the receiving process. The chunks are sealed and hashed before the clock starts; the
+receiver hashes them and checks their tags, as it always does.
 """
 
 import os
-import subprocess
-import sys
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
-from typing import NoReturn
+from collections.abc import AsyncGenerator, Sequence
 
 import trio
 
-from ddtp.errors import InternalError
 from ddtp.protocol.chunks import RUN_CHUNKS, SealHeader, chunk_count, sealed_leaves, sealed_size
 from ddtp.protocol.messages import Accept, Finish, Hello, KeyRelease, Offer, ReceiptMessage, Stage
 from ddtp.transfer.host import open_host
@@ -24,14 +18,9 @@ from ddtp.transfer.receiver import receive_transfer
 from ddtp.transfer.sender import send_transfer
 from ddtp.transfer.stream import FlowStream
 from tests.bench.figures import Figure, Measured, race
-from tests.bench.processes import bound_to_us
+from tests.bench.sink import DIAL_SECONDS, PROTOCOL, SENT_BYTES, send_over_tcp, sink, take_all
 
-PROTOCOL = "/ddtp/bench/1"
-SENT_BYTES = 512 << 20
 CHUNK_BYTES = 64 << 10
-TCP_PIECE_BYTES = 64 << 10
-"""The size with which raw TCP is fastest here."""
-DIAL_SECONDS = 10.0
 TRANSFER_ID = bytes(16)
 SEAL = SealHeader(
     chunk_size=CHUNK_BYTES,
@@ -46,13 +35,13 @@ RATIO = "bulk_channel_ratio_vs_trio_tcp"
 
 def measure(*, runs: int) -> Measured:
     """Measure the bytes of a second, from the offer to the receiver's word that it has the last of them."""
-    with _sink() as (address, port):
+    with sink("tests.bench.channel") as (address, port):
         figure = race(
             "bulk_channel_MBps",
             "MB/s",
             lambda: trio.run(_send_chunks, address),
             runs=runs,
-            peers={"trio-tcp": lambda: trio.run(_send_over_tcp, port)},
+            peers={"trio-tcp": lambda: trio.run(send_over_tcp, port)},
         )
     yield figure
     yield Figure(RATIO, "1", [sample / figure.peer["trio-tcp"] for sample in figure.samples])
@@ -120,22 +109,6 @@ class Receiver:
         return ReceiptMessage(Stage.VERIFIED, b"\0")
 
 
-@contextmanager
-def _sink() -> Iterator[tuple[str, int]]:
-    with subprocess.Popen(
-        bound_to_us(sys.executable, "-m", "tests.bench.channel"),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout is not None
-            address, port = process.stdout.readline().split()
-            yield address, int(port)
-        finally:
-            process.kill()
-
-
 async def _send_chunks(address: str) -> float:
     holder = Holder()
     async with open_host(network_key=os.urandom(32)) as host:
@@ -148,35 +121,9 @@ def _ignore(_progress: Progress) -> None:
     """Nobody watches."""
 
 
-async def _send_over_tcp(port: int) -> float:
-    piece = os.urandom(TCP_PIECE_BYTES)
-    async with await trio.open_tcp_stream("127.0.0.1", port) as socket:
-        start = time.perf_counter()
-        for _ in range(SENT_BYTES // TCP_PIECE_BYTES):
-            await socket.send_all(piece)
-        await socket.send_eof()
-        await socket.receive_some()
-        return SENT_BYTES / (time.perf_counter() - start) / 1e6
-
-
-async def _receive() -> NoReturn:
-    async def serve(stream: FlowStream) -> None:
-        await receive_transfer(stream, Receiver(), deadlines=Deadlines())
-
-    async with open_host(network_key=os.urandom(32), listen=["/ip4/127.0.0.1/tcp/0"]) as host, trio.open_nursery() as n:
-        host.serve(PROTOCOL, serve)
-        listeners = await n.start(partial(trio.serve_tcp, _read_tcp, 0, host="127.0.0.1"))
-        sys.stdout.write(f"{host.addresses[0]} {listeners[0].socket.getsockname()[1]}\n")
-        sys.stdout.flush()
-        await trio.sleep_forever()
-    raise InternalError("expected to run until the end of the process")
-
-
-async def _read_tcp(socket: trio.SocketStream) -> None:
-    while await socket.receive_some(TCP_PIECE_BYTES):
-        pass
-    await socket.send_all(b"\0")
+async def _serve(stream: FlowStream) -> None:
+    await receive_transfer(stream, Receiver(), deadlines=Deadlines())
 
 
 if __name__ == "__main__":
-    trio.run(_receive)
+    trio.run(take_all, _serve)
