@@ -227,6 +227,13 @@ class _Reader:
             raise self._wrong(key, "a whole number of at least 0", value)
         return value
 
+    def positive(self, key: str, *, default: int) -> int:
+        """Return a whole number of at least 1, or the default."""
+        value = self.number(key, default=default)
+        if not value:
+            raise self._wrong(key, "a whole number of at least 1", value)
+        return value
+
     def rate(self, key: str) -> int | None:
         """Return bytes per second, or None."""
         value = self.text(key)
@@ -396,11 +403,8 @@ def _language(told: str | None, in_file: str | None, file: Path) -> Language:
 
 def _limits(section: _Reader) -> NetworkLimits:
     usual = NetworkLimits()
-    return NetworkLimits(
-        connections=section.number("connections", default=usual.connections),
-        connections_per_address=section.number("connections_per_address", default=usual.connections_per_address),
-        streams_per_protocol=section.number("streams_per_protocol", default=usual.streams_per_protocol),
-    )
+    keys = ("connections", "connections_per_address", "streams_per_protocol")
+    return NetworkLimits(**{key: section.positive(key, default=getattr(usual, key)) for key in keys})
 
 
 def _roles(names: tuple[str, ...], file: Path) -> frozenset[Role]:
@@ -449,13 +453,8 @@ def _relay(section: _Reader | None) -> RelaySettings | None:
     if section is None:
         return None
     default = RelaySettings(listen=())
-    numbers = {
-        key: section.number(key, default=getattr(default, key))
-        for key in ("reservations", "circuits", "circuit_seconds", "circuit_bytes")
-    }
-    for key, value in numbers.items():
-        if not value:
-            raise ConfigInvalid(f"expected at least 1 for [relay] {key} in {section.file}, found 0")
+    keys = ("reservations", "circuits", "circuit_seconds", "circuit_bytes")
+    numbers = {key: section.positive(key, default=getattr(default, key)) for key in keys}
     listen = section.texts("listen")
     if not listen:
         raise ConfigInvalid(f"expected the setting [relay] listen in {section.file}, found none")

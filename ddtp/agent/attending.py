@@ -199,7 +199,7 @@ class Attendance:
         passed_bytes = self._passed.passed_bytes - self._passed_before
         if last.phase is Phase.SEALING and passed_bytes and accepted is not None:
             last = accepted  # what the receiver holds is done with, and its next word has not come yet
-        resting = self._paused and last.phase in _HELD_BACK
+        resting = self._paused and last.phase in _BREAKABLE
         sent = 0
         if last.phase not in _UNCOUNTED and accepted is not None:
             sent = max(last.bytes_done, min(accepted.bytes_done + passed_bytes, last.bytes_total))

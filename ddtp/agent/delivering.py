@@ -102,11 +102,14 @@ async def deliver(
         attendance = Attendance(context.records, transfer_id, pace=pace, progress=progress)
         receipt, failure, seconds = None, DdtpError("interrupted on this side"), INTERRUPTED_SECONDS
 
+        persistence = _persistence(context, patience_seconds)
+
         async def run(tell: Callable[[Progress], None], passed: Pace) -> Signed[Receipt]:
+            persistence.begin_again()
             tell(Progress(Phase.CONNECTING))  # before the dial, which may take long
             return await persist(
                 lambda noted: _exchange(context, material, progress=noted, pace=passed),
-                persistence=_persistence(context, patience_seconds),
+                persistence=persistence,
                 tell=tell,
             )
 

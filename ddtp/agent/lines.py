@@ -12,10 +12,13 @@ from typing import Final, final
 
 import trio
 
+from ddtp.errors import PeerUnreachable
 from ddtp.transfer.stream import FlowStream
 
 AT_A_TIME: Final = 4
 """Lines to one party for one protocol; half of the connections that a peer gives one identity (spec/14 s.4)."""
+TURN_SECONDS: Final = 20.0
+"""For a line to be free: longer than a dial that fails takes, and less than those wait who wait for us."""
 KEEP_SECONDS: Final = 1.0
 """For the next question of a busy service. A party that is told to stop waits for open lines, so it is not longer."""
 
@@ -59,7 +62,14 @@ class Lines:
             PeerUnreachable: No address answered.
         """
         key = (protocol, tuple(addresses))
-        async with self._places[key]:
+        try:
+            with trio.fail_after(TURN_SECONDS):
+                await self._places[key].acquire()
+        except trio.TooSlowError as err:
+            raise PeerUnreachable(
+                f"expected a line for {protocol} within {TURN_SECONDS:.0f} s, found all busy"
+            ) from err
+        async with _released(self._places[key]):
             stream = self._take(key) or await self._dial(addresses, protocol)
             answered = False
             try:
@@ -86,6 +96,14 @@ class Lines:
         if idle in self._idle[key]:
             self._idle[key].remove(idle)
             await hang_up(idle.stream)
+
+
+@asynccontextmanager
+async def _released(place: trio.Semaphore) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        place.release()
 
 
 @asynccontextmanager

@@ -16,13 +16,15 @@ import trio
 
 from ddtp.agent.context import Context
 from ddtp.config import child_environment
-from ddtp.errors import DdtpError
+from ddtp.errors import AlreadyRunning, DdtpError
 from ddtp.protocol.messages import Offer
 from ddtp.protocol.plain_text import printable
 from ddtp.store.records import FINAL_STATES, TransferRow
 
 NOTIFY_SECONDS: Final = 10.0
 """For a notification to be handed over; a person does not wait longer for their prompt."""
+KILLED_SECONDS: Final = 2.0
+"""For a command that was killed to be gone."""
 SHOWN_BYTES: Final = 400
 """Of what a command writes, for the log if it fails; the rest is read and thrown away."""
 _READ_BYTES: Final = 4096
@@ -39,6 +41,8 @@ async def telling(context: Context, transfer_id: bytes) -> AsyncIterator[None]:
     before = await context.records.find_transfer(transfer_id)
     try:
         yield
+    except AlreadyRunning:
+        raise  # another process sends it, and will tell
     except DdtpError:
         await _tell(context, transfer_id, before)
         raise
@@ -72,9 +76,10 @@ async def notify(command: Sequence[str], row: TransferRow) -> None:
             said = await _read_start(process)
             await process.wait()
         finally:
-            with suppress(ProcessLookupError):
+            # a command that runs as somebody else is not ours to end; nobody waits for it either
+            with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
-            with trio.CancelScope(shield=True):
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + KILLED_SECONDS):
                 await process.wait()
     if limit.cancelled_caught or process.returncode:
         reason = f"no end after {NOTIFY_SECONDS:.0f} s" if limit.cancelled_caught else f"exit {process.returncode}"

@@ -68,8 +68,15 @@ class Persistence:
         """Return what a person is shown while there is no exchange."""
         return replace(self._shown, phase=Phase.RECONNECTING)
 
+    def begin_again(self) -> None:
+        """Take note of a rest that somebody wanted: it uses up no patience."""
+        self._failures = 0
+
     def pause_after(self, error: DdtpError) -> float | None:
         """Return how long to pause before the next try, in seconds; None if the failure is the last word."""
+        if not self._failures:
+            # an exchange may have worked for long without anything that shows
+            self._deadline = self._clock() + self._patience_seconds
         left = self._deadline - self._clock()
         if left <= 0 or not self._passes(error):
             return None

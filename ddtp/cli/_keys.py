@@ -89,7 +89,8 @@ class _KeyMode:
         """Set the mode while the block runs; a signal that ends or stops the process restores the terminal first."""
         handlers: dict[signal.Signals, Handler] = dict.fromkeys(_ENDING, self._end)
         handlers |= {signal.SIGTSTP: self._stop, signal.SIGCONT: self._go_on}
-        former = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        heard = {number: handler for number, handler in handlers.items() if signal.getsignal(number) != signal.SIG_IGN}
+        former = {number: signal.signal(number, handler) for number, handler in heard.items()}
         self._enter()
         try:
             yield

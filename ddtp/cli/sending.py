@@ -425,10 +425,10 @@ async def _watch(
             sent = await exchange(tell, pace)
         return Outcome(sent, time.monotonic() - started)
     except (PeerError, EnvironmentProblem) as err:
-        transfer_id = known or await _unfinished(agent.records, since)
+        transfer_id = await _unfinished(agent.records, since, None if known is None else known.hex())
         if transfer_id is not None and err.hint is None:
             err.hint = console.words.resume_hint.format(transfer=transfer_id.hex()[:ID_DIGITS])
-        elif err.hint is None and isinstance(err, PeerRefused):
+        elif err.hint is None and isinstance(err, PeerRefused) and known is None and not pace.passed_bytes:
             err.hint = console.words.declined_hint
         raise
 

@@ -36,7 +36,7 @@ class Standing:
         outgoing = self.row.direction.value == "out"
         if outgoing and self.state == "paused":
             return f"ddtp transfers resume {name}"
-        if outgoing and self.state in {"broken-off", "failed", "keyed"} and not self.is_running:
+        if outgoing and self.state in {"broken-off", "keyed"} and not self.is_running:
             return f"ddtp resume {name}"
         if outgoing and self.state in {"rejected", "declined"}:
             return f"ddtp transfers show {name}"

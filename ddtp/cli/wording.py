@@ -163,7 +163,6 @@ _WORDS: Final = MappingProxyType(
                     "verified": "verified",
                     "rejected": "not accepted",
                     "declined": "declined",
-                    "failed": "broken off",
                 }
             ),
             sent_to="to {name}",
@@ -276,7 +275,6 @@ _WORDS: Final = MappingProxyType(
                     "verified": "已核验",
                     "rejected": "未被采信",
                     "declined": "已被拒绝",
-                    "failed": "已中断",
                 }
             ),
             sent_to="发往 {name}",

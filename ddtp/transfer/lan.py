@@ -12,7 +12,7 @@ import sys
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from functools import partial
-from ipaddress import IPv4Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, ip_address
 from typing import Final, Protocol
 
 import ifaddr
@@ -31,6 +31,8 @@ ASK_SECONDS: Final = (0.0, 1.0, 2.0)
 """After the first head start of the addresses themselves: most dials end before anybody is asked."""
 MAX_PACKETS: Final = 256
 """Read per search and interface: a hall full of peers, each answering once or twice."""
+MAX_FOUND: Final = 4
+"""Places per search: a machine has a few, and what somebody makes up must leave turns to the addresses of the card."""
 ANSWER_SECONDS: Final = 0.1
 """Between two answers on one interface; others hear an answer to the first who asks."""
 
@@ -76,7 +78,7 @@ async def announce(
         ]
         async with trio.open_nursery() as nursery:
             for listener, number, own in listeners:
-                nursery.start_soon(_answer, listener, number, own)
+                nursery.start_soon(_answer, listener, number, own, [IPv4Network(network) for network in networks])
             task_status.started()
 
 
@@ -114,13 +116,16 @@ def _own_addresses(addresses: Sequence[str], number: str) -> list[str]:
     return own
 
 
-async def _answer(listener: trio.socket.SocketType, number: str, addresses: Sequence[str]) -> None:
+async def _answer(
+    listener: trio.socket.SocketType, number: str, addresses: Sequence[str], networks: Sequence[IPv4Network]
+) -> None:
     instance = os.urandom(16).hex()
     while True:
         try:
             packet, source = await listener.recvfrom(MAX_PACKET_BYTES)
             query = find_query(packet)
-            if query is None:
+            # an answer is larger than a question, so it must not go to whomever a question names as its source
+            if query is None or not any(IPv4Address(source[0]) in network for network in networks):
                 continue
             if source[1] != PORT:
                 await _say(encode_answer(query, addresses, instance=instance), number, to=source)
@@ -165,7 +170,7 @@ def _take(add: Add, peer_ids: Collection[str], found: set[str], source: str, tex
         except UsageError:
             continue
         fits = address.host == source and address.relay_id is None and address.peer_id in peer_ids
-        if fits and text not in found:
+        if fits and text not in found and len(found) < MAX_FOUND:
             found.add(text)
             add(Target(address, address.host))
 

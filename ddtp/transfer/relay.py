@@ -29,9 +29,11 @@ from ddtp.transfer.circuit import (
 )
 from ddtp.transfer.host import Host
 from ddtp.transfer.libp2p import Connection
-from ddtp.transfer.limits import HostLimits, Places
+from ddtp.transfer.limits import HostLimits, Places, SharedPlaces
 from ddtp.transfer.yamux import RawYamux
 
+ADDRESS_SHARE: Final = 8
+"""Of the circuits, an eighth for one IP address once half are taken: identities cost nothing."""
 QUESTION_SECONDS: Final = 10.0
 """For a question, and for the other peer to take a circuit: as a handshake."""
 
@@ -102,6 +104,7 @@ class Relay:
         self._held: dict[str, _Held] = {}
         self._places = Places(limits.reservations, limits.reservations_per_address)
         self._sources = Places(limits.circuits, limits.circuits_from_peer)
+        self._shares = SharedPlaces(limits.circuits, max(limits.circuits_from_peer, limits.circuits // ADDRESS_SHARE))
         self._targets = Places(limits.circuits, limits.circuits_to_peer)
 
     def serve(self, host: Host) -> None:
@@ -124,7 +127,8 @@ class Relay:
         if limits.peers and peer_id not in limits.peers:
             await _refuse(raw, Status.PERMISSION_DENIED)
             return
-        if (older := self._held.get(peer_id)) is not None:
+        while (older := self._held.get(peer_id)) is not None:
+            # of several newcomers one takes the place, and the next one takes it from that
             older.scope.cancel()
             await older.ended.wait()
         try:
@@ -138,8 +142,8 @@ class Relay:
                     # the stream stays ours, so that the host does not take the connection for an idle one
                     await connection.over.wait()
                 finally:
-                    del self._held[peer_id]
                     held.ended.set()
+                    del self._held[peer_id]
         except Overloaded:
             await _refuse(raw, Status.RESERVATION_REFUSED)
 
@@ -149,7 +153,11 @@ class Relay:
             await _refuse(raw, Status.NO_RESERVATION)
             return
         try:
-            with self._sources.take(connection.peer_id), self._targets.take(peer_id):
+            with (
+                self._sources.take(connection.peer_id),
+                self._targets.take(peer_id),
+                self._shares.take(address_group(connection.remote_host)),
+            ):
                 await self._join(raw, connection.peer_id, held)
         except Overloaded:
             await _refuse(raw, Status.RESOURCE_LIMIT_EXCEEDED)

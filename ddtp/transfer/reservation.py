@@ -90,11 +90,15 @@ class Reservations:
             pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
 
     async def _hold(self, relay: PeerAddress, connection: Connection) -> None:
+        former: RawYamux | None = None
         while not connection.over.is_set():
             with trio.fail_after(ANSWER_SECONDS):
                 raw = await connection.open_stream(HOP)
                 expires = await reserve(raw)
-            # the stream is not reset: a relay may count the connection as idle without it
+                if former is not None:
+                    await former.reset()
+            # the latest stream is not reset: a relay may count the connection as idle without it
+            former = raw
             if relay.multiaddr not in self._open:
                 _log.info("reachable through %s", relay.multiaddr)
             self._open.add(relay.multiaddr)

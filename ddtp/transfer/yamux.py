@@ -334,13 +334,13 @@ class RawYamux:
 
     async def reset(self) -> None:
         """See `stream.RawStream`."""
+        self._muxer.count_unread(-len(self._unread))
+        self._unread.clear()
         if not (self._is_broken or (self._has_ended and self._peer_has_ended)):
             self.break_off()
             self._muxer.answer(Frame(FrameType.WINDOW_UPDATE, self.stream_id, RST))
             with suppress(trio.BrokenResourceError):
                 await self._muxer.flush()
-        self._muxer.count_unread(-len(self._unread))
-        self._unread.clear()
 
     # --- for the muxer ---
 

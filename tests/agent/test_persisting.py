@@ -57,6 +57,20 @@ class Script:
         return [after - before for before, after in pairwise(self.times)]
 
 
+def test_patience_begins_when_the_exchange_breaks() -> None:
+    """However long it has worked, or rested, without anything that shows."""
+    now = [0.0]
+    persistence = Persistence(patience_seconds=10, clock=lambda: now[0], jitter=lambda: 1.0)
+    persistence.note(Progress(Phase.VERIFYING, 5, 5))
+    now[0] = 1000
+    assert persistence.pause_after(PeerVanished("gone")) is not None
+    now[0] = 2000
+    assert persistence.pause_after(PeerVanished("gone")) is None
+    persistence.begin_again()
+    # it was reached before the rest
+    assert persistence.pause_after(PeerUnreachable("away")) is not None
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from ipaddress import IPv4Network
 
 import pytest
 import trio
@@ -96,7 +97,7 @@ async def announced_raw(addresses: Sequence[str]) -> AsyncIterator[None]:
     async with trio.open_nursery() as nursery:
         listener = await lan._listening_socket("127.0.0.1")
         with listener:
-            nursery.start_soon(lan._answer, listener, "127.0.0.1", addresses)
+            nursery.start_soon(lan._answer, listener, "127.0.0.1", addresses, [IPv4Network("127.0.0.0/8")])
             yield
             nursery.cancel_scope.cancel()
 

@@ -22,6 +22,7 @@ class Line:
     def __init__(self, lasts_seconds: float, grants_seconds: int) -> None:
         self.over = trio.Event()
         self.asked: list[float] = []
+        self.resets = 0
         self._lasts_seconds, self._grants_seconds = lasts_seconds, grants_seconds
 
     async def end(self) -> None:
@@ -30,6 +31,9 @@ class Line:
 
     async def open_stream(self, _protocol: str) -> "Line":
         return self
+
+    async def reset(self) -> None:
+        self.resets += 1
 
     async def write(self, _data: bytes) -> None:
         self.asked.append(trio.current_time())
@@ -78,6 +82,7 @@ async def test_a_place_is_made_anew_after_half_of_its_time(autojump_clock: MockC
     line = Line(lasts_seconds=10_000, grants_seconds=1200)
     await run(World(line), 1900, RELAY)
     assert line.asked == [0, 600, 1200, 1800]
+    assert line.resets == 3, "the stream of each place but the last is given back"
 
 
 async def test_a_relay_does_not_make_us_ask_all_the_time(autojump_clock: MockClock) -> None:
