@@ -242,7 +242,7 @@ async def send_runs(bulk: BulkSession, runs: AsyncGenerator[Run, None], *, pace:
     async def write(link: BulkLink, source: trio.MemoryReceiveChannel[Run]) -> None:
         async for run in source:
             parts: list[Buffer] = []
-            for each in (run, *_ready(source, QUEUED_RUNS - 1)):
+            for each in (run, *ready_of(source, QUEUED_RUNS - 1)):
                 await pace.take(len(each.sealed))
                 header = FRAME_HEADER.pack(each.first, each.count)
                 parts += header, each.sealed, frame_tag(frame_key, header, each.leaves)
@@ -304,7 +304,7 @@ class _Receiving:
 
     async def _keep(self) -> None:
         async for first in self._arrived:
-            ready = [first, *_ready(self._arrived, BUFFERS // 2 - 1)]
+            ready = [first, *ready_of(self._arrived, BUFFERS // 2 - 1)]
             await self._store([arrival for arrival, _buffer in ready])
             for _arrival, buffer in ready:
                 self._give_back.send_nowait(buffer)
@@ -354,8 +354,8 @@ class _Inlet:
         return leaves
 
 
-def _ready(source: trio.MemoryReceiveChannel[Item], most: int) -> Iterator[Item]:
-    """Yield what can be had without waiting."""
+def ready_of(source: trio.MemoryReceiveChannel[Item], most: int) -> Iterator[Item]:
+    """Yield at most `most` items that can be had without waiting."""
     with suppress(trio.WouldBlock, trio.EndOfChannel):
         for _ in range(most):
             yield source.receive_nowait()

@@ -12,6 +12,7 @@ import base58
 import trio
 
 from ddtp.errors import PeerUnreachable, ProtocolViolation
+from ddtp.transfer.multistream import receive_exactly
 from ddtp.transfer.stream import RawStream
 
 HOP: Final = "/libp2p/circuit/relay/0.2.0/hop"
@@ -20,6 +21,8 @@ MAX_MESSAGE_BYTES: Final = 4096
 """As the specification has it; a reservation with some addresses and a voucher has a few hundred."""
 GOODBYE_SECONDS: Final = 2.0
 """For a peer to read a refusal before the stream is reset under it."""
+
+_ENDED: Final = "the relay stream ended inside a message"
 
 _VARINT, _BYTES = 0, 2
 _FIXED: Final = {1: 8, 5: 4}
@@ -142,7 +145,7 @@ async def read_message(raw: RawStream) -> bytes:
     """
     size = 0
     for shift in (0, 7):
-        (digit,) = await _read_exactly(raw, 1)
+        (digit,) = await receive_exactly(raw, 1, ended=_ENDED)
         size |= (digit & 0x7F) << shift
         if digit < 0x80:
             break
@@ -150,7 +153,7 @@ async def read_message(raw: RawStream) -> bytes:
         size = MAX_MESSAGE_BYTES + 1
     if size > MAX_MESSAGE_BYTES:
         raise ProtocolViolation(f"expected a message of at most {MAX_MESSAGE_BYTES} bytes, found a longer one")
-    return await _read_exactly(raw, size)
+    return await receive_exactly(raw, size, ended=_ENDED)
 
 
 async def reserve(raw: RawStream) -> int:
@@ -212,16 +215,6 @@ def _granted(answer: Message, kind: int) -> Message:
         known = {status.value: status.name.lower().replace("_", " ") for status in Status}
         raise PeerUnreachable(f"the relay says: {known.get(answer.status, 'no')} ({answer.status})")
     return answer
-
-
-async def _read_exactly(raw: RawStream, size: int) -> bytes:
-    received = b""
-    while len(received) < size:
-        piece = await raw.read(size - len(received))
-        if not piece:
-            raise trio.BrokenResourceError("the relay stream ended inside a message")
-        received += piece
-    return received
 
 
 def _varint(value: int) -> bytes:

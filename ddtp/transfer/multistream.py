@@ -78,6 +78,21 @@ async def offer(
     raise ProtocolViolation(f"expected at most {MAX_PROPOSALS} proposals, found none of ours among them")
 
 
+async def receive_exactly(channel: Channel, size: int, *, ended: str = "the peer ended the negotiation") -> bytes:
+    """Return `size` bytes.
+
+    Raises:
+        trio.BrokenResourceError: It ended before, which `ended` says; what the channel raises itself comes through.
+    """
+    received = b""
+    while len(received) < size:
+        piece = await channel.read(size - len(received))
+        if not piece:
+            raise trio.BrokenResourceError(ended)
+        received += piece
+    return received
+
+
 async def _greet(channel: Channel) -> None:
     await channel.write(_frame(MULTISTREAM))
     if (greeting := await _receive(channel)) != MULTISTREAM:
@@ -94,7 +109,7 @@ async def _receive(channel: Channel) -> str:
     size = await _receive_length(channel)
     if not 0 < size <= MAX_MESSAGE_BYTES:
         raise ProtocolViolation(f"expected a message of 1 to {MAX_MESSAGE_BYTES} bytes, found {size}")
-    message = await _receive_exactly(channel, size)
+    message = await receive_exactly(channel, size)
     # Bytes that are no ASCII equal none of our protocols; they are kept apart from each other for the error's text.
     text = message.decode("ascii", errors="backslashreplace")
     if not text.endswith("\n"):
@@ -104,23 +119,13 @@ async def _receive(channel: Channel) -> str:
 
 async def _receive_length(channel: Channel) -> int:
     """Read a varint of at most two bytes, which is more than `MAX_MESSAGE_BYTES` needs."""
-    (low,) = await _receive_exactly(channel, 1)
+    (low,) = await receive_exactly(channel, 1)
     if low < 0x80:
         return low
-    (high,) = await _receive_exactly(channel, 1)
+    (high,) = await receive_exactly(channel, 1)
     if not 0 < high < 0x80:
         raise ProtocolViolation(f"expected the length of a message of at most {MAX_MESSAGE_BYTES} bytes, found another")
     return (low & 0x7F) + (high << 7)
-
-
-async def _receive_exactly(channel: Channel, size: int) -> bytes:
-    received = b""
-    while len(received) < size:
-        piece = await channel.read(size - len(received))
-        if not piece:
-            raise trio.BrokenResourceError("the peer ended the negotiation")
-        received += piece
-    return received
 
 
 def _quoted(text: str) -> str:

@@ -12,7 +12,7 @@ from ddtp.protocol.chunks import SealHeader, run_chunks, sealed_leaves, sealed_o
 from ddtp.protocol.messages import Accept, Ack, ChunkFrame, Finish, Hello, KeyRelease, Message, Offer
 from ddtp.protocol.states import Role
 from ddtp.transfer.beside import beside, together
-from ddtp.transfer.channel import BulkSession, receive_chunks
+from ddtp.transfer.channel import BulkSession, ready_of, receive_chunks
 from ddtp.transfer.pacing import Pace
 from ddtp.transfer.ports import Arrival, BulkLink, BulkLinks, Deadlines, PeerStream, ReceiverPort
 from ddtp.transfer.pump import GOODBYE_SECONDS, Pump, open_pump
@@ -156,10 +156,7 @@ class _Receiving:
 
         async def keep() -> None:
             async for chunk in chunks:
-                ready = [chunk]
-                with suppress(trio.WouldBlock, trio.EndOfChannel):
-                    while len(ready) < most:
-                        ready.append(chunks.receive_nowait())
+                ready = [chunk, *ready_of(chunks, most - 1)]
                 await self._store([_joined(run, seal.chunk_size) for run in _neighbours(ready)])
 
         await together(read, keep)
