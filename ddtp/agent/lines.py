@@ -69,7 +69,7 @@ class Lines:
             raise PeerUnreachable(
                 f"expected a line for {protocol} within {TURN_SECONDS:.0f} s, found all busy"
             ) from err
-        async with _released(self._places[key]):
+        try:
             stream = self._take(key) or await self._dial(addresses, protocol)
             answered = False
             try:
@@ -81,6 +81,8 @@ class Lines:
             idle = _Idle(stream)
             self._idle[key].append(idle)
             self._nursery.start_soon(self._expire, key, idle)
+        finally:
+            self._places[key].release()
 
     def _take(self, key: _Key) -> FlowStream | None:
         """Return a line that nothing has happened to since the last question."""
@@ -96,14 +98,6 @@ class Lines:
         if idle in self._idle[key]:
             self._idle[key].remove(idle)
             await hang_up(idle.stream)
-
-
-@asynccontextmanager
-async def _released(place: trio.Semaphore) -> AsyncIterator[None]:
-    try:
-        yield
-    finally:
-        place.release()
 
 
 @asynccontextmanager
