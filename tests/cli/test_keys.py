@@ -3,12 +3,14 @@
 import os
 import pty
 import select
+import shlex
 import signal
 import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -30,17 +32,17 @@ DEADLINE_SECONDS = 15
 
 
 class Terminal:
-    """A program at a terminal of its own."""
+    """A command at a terminal of its own."""
 
-    def __init__(self, *arguments: str, typed: bytes = b"") -> None:
+    def __init__(self, command: Sequence[str], *, typed: bytes = b"") -> None:
         self.master, self.slave = pty.openpty()
         self.before = termios.tcgetattr(self.slave)
         os.write(self.master, typed)
         self.process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, *arguments],
+            command,
             stdin=self.slave,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.STDOUT,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             start_new_session=True,
             preexec_fn=_take_terminal,  # noqa: PLW1509 - no thread runs here
@@ -63,11 +65,11 @@ class Terminal:
     def restored(self) -> bool:
         return termios.tcgetattr(self.slave) == self.before
 
-    def eventually_restored(self) -> bool:
+    def eventually_changed(self) -> None:
         deadline = time.monotonic() + DEADLINE_SECONDS
-        while not self.restored and time.monotonic() < deadline:
+        while self.restored:
+            assert time.monotonic() < deadline, self.seen
             time.sleep(0.02)
-        return self.restored
 
     def close(self) -> None:
         self.process.kill()
@@ -85,9 +87,10 @@ def terminals() -> Iterator[list[Terminal]]:
         each.close()
 
 
-def start(terminals: list[Terminal], *arguments: str, typed: bytes = b"") -> Terminal:
+def start(terminals: list[Terminal], *arguments: str, typed: bytes = b"", shell: bool = False) -> Terminal:
+    program = [sys.executable, "-c", PROGRAM, *arguments]
     try:
-        terminals.append(Terminal(*arguments, typed=typed))
+        terminals.append(Terminal(["sh", "-i"] if shell else program, typed=typed))
     except OSError as err:
         pytest.skip(f"needs pseudo-terminals, which a bare root without devpts does not have: {err}")
     return terminals[-1]
@@ -132,18 +135,23 @@ def test_ctrl_c_and_an_error_restore_the_terminal(terminals: list[Terminal]) -> 
     assert failing.restored
 
 
-def test_ctrl_z_hands_the_terminal_back_for_a_while(terminals: list[Terminal]) -> None:
-    """Stopped, the shell has its terminal; in the foreground again, keys arrive again."""
-    terminal = start(terminals)
+def test_ctrl_z_hands_the_terminal_back_for_a_while(terminals: list[Terminal], tmp_path: Path) -> None:
+    """Stopped, the shell has its terminal as it was; in the foreground again, keys arrive again."""
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    terminal = start(terminals, shell=True)
+    terminal.press(f"{shlex.quote(sys.executable)} {shlex.quote(str(program))}\n".encode())
     terminal.expect("ready True")
-    terminal.process.send_signal(signal.SIGTSTP)  # a group without a shell is not stopped by the terminal itself
-    assert terminal.eventually_restored()
-    terminal.process.send_signal(signal.SIGCONT)
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while terminal.restored and time.monotonic() < deadline:
-        time.sleep(0.02)
-    terminal.press(b"p")
-    terminal.expect("key 'p'")
+    assert not terminal.restored
+    for _ in range(2):
+        terminal.seen = ""
+        terminal.press(b"\x1a")
+        terminal.expect("Stopped")
+        assert terminal.restored
+        terminal.press(b"fg\n")
+        terminal.eventually_changed()
+        terminal.press(b"p")
+        terminal.expect("key 'p'")
 
 
 def test_lines_that_wait_are_left_to_the_shell(terminals: list[Terminal]) -> None:
