@@ -7,6 +7,7 @@ acknowledges, opens it only in quarantine, and releases plaintext only for a `Ve
 import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import final
 
 import trio
@@ -101,6 +102,7 @@ class Receiver:
         self._offer: Offer | None = None
         self._blob: SealedBlob | None = None
         self._cipher: Signed[Receipt] | None = None
+        self._concluded = False
 
     async def greet(self, hello: Hello, remote_peer_id: str) -> Hello:
         """Prove who we are over the holder's nonce."""
@@ -245,10 +247,9 @@ class Receiver:
             reason=failed.message[:500] if failed else None,
         )
         # The outcome is durable and stays: a repeated offer gets this receipt. What follows is done again at the next
-        # start if we crash: the chunks are deleted, and whoever is notified puts the receipt on the ledger.
-        if self._blob is not None:
-            await trio.to_thread.run_sync(self._blob.discard)
-            self._blob = None
+        # start if we crash: whoever is notified puts the receipt on the ledger, and the chunks are deleted, which takes
+        # long enough to do it when the holder has the receipt.
+        self._concluded = True
         row = await self._context.records.find_transfer(transfer_id)
         assert row is not None, "the row was written above"
         self._shared.notify(row)
@@ -258,19 +259,11 @@ class Receiver:
         """Release files; what arrived stays for the next attempt, and nothing readable stays without a receipt."""
         with trio.CancelScope(shield=True):
             if self._blob is not None:
-                await trio.to_thread.run_sync(self._close_blob, self._blob)
+                await trio.to_thread.run_sync(partial(_close, self._blob, concluded=self._concluded))
             if self._cipher is not None:
                 await self._withdraw_unsigned(self._cipher.body.transfer_id)
         if self._claim is not None:
             self._shared.release(self._claim)
-
-    def _close_blob(self, blob: SealedBlob) -> None:
-        """Keep what arrived since the last sync: a relay may cut every circuit before the next one is due."""
-        try:
-            with contextlib.suppress(EnvironmentProblem):  # a disk that refuses keeps what was durable before
-                blob.sync()
-        finally:
-            blob.close()
 
     async def _withdraw_unsigned(self, transfer_id: bytes) -> None:
         """Take files back whose receipt could not be kept, because the disk refused or a newer exchange took over."""
@@ -331,6 +324,19 @@ class Receiver:
             # our disk lost what we had acknowledged, and would refuse every attempt; the holder sends it again
             await trio.to_thread.run_sync(self._blob.restart)
             raise
+
+
+def _close(blob: SealedBlob, *, concluded: bool) -> None:
+    """Delete what nobody needs any more, else keep what arrived: a relay may cut a circuit before a sync is due."""
+    try:
+        # a disk that refuses keeps what was durable before; what it does not delete is deleted at the next start
+        with contextlib.suppress(EnvironmentProblem):
+            if concluded:
+                blob.discard()
+            else:
+                blob.sync()
+    finally:
+        blob.close()
 
 
 def _check_same(known: TransferRow, offer: Offer, holder: str) -> None:

@@ -6,16 +6,17 @@ failure leaves nothing.
 
 import os
 import shutil
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import final
+from queue import SimpleQueue
+from typing import Final, final
 
 import trio
 
 from ddtp.agent.checking import finish_hash
 from ddtp.agent.inbox import FIELDS_FILE, FILES, OPENINGS_FILE, encode_fields
-from ddtp.agent.workers import in_order
+from ddtp.agent.workers import THREADS, in_order
 from ddtp.crypto.sm3 import DIGEST_SIZE
 from ddtp.crypto.sm4 import Leaves
 from ddtp.errors import AuthenticationFailed
@@ -27,13 +28,14 @@ from ddtp.protocol.leaves import FileHead, chunk_heads
 from ddtp.protocol.openings import FileOpening, Openings, parse_openings
 from ddtp.store.blobs import SealedBlob
 from ddtp.store.contents import ContentReader
-from ddtp.store.durable import make_directory, storage_errors, sync_directory, write_all_at, write_file
+from ddtp.store.durable import make_directory, storage_errors, sync_directory, write_file
+from ddtp.store.new_file import NewFile, direct_buffer
 from ddtp.verify.steps import Step, checking
 from ddtp.verify.verified import VerifiedEvidence, VerifiedPackage
 from ddtp.verify.verifier import check_content
 
-FLUSH_BYTES = 32 << 20
-"""Plain bytes written between two syncs: the last one then has little left to do, and memory is not full of them."""
+SYNCED_TOGETHER: Final = 128
+"""Small files that are open at once: an eighth of what a process may usually have open."""
 
 
 @final
@@ -76,7 +78,7 @@ class Unsealer:
             with checking(Step.CONTENT):
                 heads = list(self._open_files(openings, layout))
             package = check_content(evidence, openings, files={head.path: head for head in heads})
-            write_file(self._quarantine / OPENINGS_FILE, openings.encode())
+            write_file(self._quarantine / OPENINGS_FILE, bytes(encoded))
             if openings.fields:
                 write_file(self._quarantine / FIELDS_FILE, encode_fields(openings))
             self._move(destination)
@@ -84,71 +86,93 @@ class Unsealer:
             shutil.rmtree(self._quarantine, ignore_errors=True)
         return package
 
-    def _open_run(self, first: int, count: int, plain: Leaves | None = None) -> bytes:
-        """Open neighbouring chunks; damage of our disk is told apart from chunks that their sender did not seal so.
+    def _open_run(self, first: int, count: int) -> bytes:
+        sealed = self._blob.read(first, count)
+        with self._damage_told(first, sealed, count):
+            return self._cipher.open_run(first, sealed, count=count)
+
+    @contextmanager
+    def _damage_told(self, first: int, sealed: Buffer, count: int) -> Iterator[None]:
+        """Tell damage of our disk apart from chunks that their sender did not seal so.
 
         Raises:
             StoreDamaged: The disk gives other bytes than were acknowledged.
             AuthenticationFailed: The chunks are not what the key opens.
         """
-        sealed = self._blob.read(first, count)
         try:
-            return self._cipher.open_run(first, sealed, count=count, plain=plain)
+            yield
         except AuthenticationFailed:
             size = self._header.chunk_size
             self._blob.check(first, sealed_leaves(first, sealed, count=count, chunk_size=size))
             raise
 
     def _open_files(self, openings: Openings, layout: Layout) -> Iterator[FileHead]:
-        """Open several small files at a time, because each waits for the disk, or several runs of a large one."""
         size = self._header.chunk_size
+        for folder in {(self._quarantine / FILES / opening.head.path).parent for opening in openings.files}:
+            make_directory(folder)
         parts = list(enumerate(openings.files))
         small = [part for part in parts if part[1].head.size_bytes < size]
-        yield from in_order(
-            lambda part: self._open_file(part[1], layout, part[0]), small, between=trio.from_thread.check_cancelled
-        )
-        for number, opening in parts:
-            if opening.head.size_bytes >= size:
-                yield self._open_file(opening, layout, number)
+        for start in range(0, len(small), SYNCED_TOGETHER):
+            yield from self._open_together(small[start : start + SYNCED_TOGETHER], layout)
+        for part in parts:
+            if part[1].head.size_bytes >= size:
+                yield from self._open_together([part], layout)
 
-    def _open_file(self, opening: FileOpening, layout: Layout, part: int) -> FileHead:
+    def _open_together(self, parts: Sequence[tuple[int, FileOpening]], layout: Layout) -> Sequence[FileHead]:
+        """Open some files, and sync them only then: while one is synced, a file system may let nobody make another."""
+        with ExitStack() as stack:
+            files, heads = [], []
+            for number, opening in parts:
+                file = NewFile(self._quarantine / FILES / opening.head.path, size_bytes=opening.head.size_bytes)
+                stack.callback(file.close)
+                files.append(file)
+                heads.append(self._open_file(opening, layout, number, file))
+            for _ in in_order(NewFile.sync, files, between=trio.from_thread.check_cancelled):
+                pass
+        return heads
+
+    def _open_file(self, opening: FileOpening, layout: Layout, part: int, file: NewFile) -> FileHead:
+        """Fill a file with what was sealed of it; return its head, computed anew."""
         head = opening.head
         hasher = FileHasher(head.path, head.media_type, chunk_size=head.chunk_size, file_key=opening.file_key)
-        target = self._quarantine / FILES / head.path
-        make_directory(target.parent)
-        with storage_errors(target):
-            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            (start, whole), (tail, rest) = layout.file_extents(part)
-            self._open_chunks(opening, start, hasher, _Target(descriptor, target))
-            if rest:
-                data = self._content.read(tail, rest)
-                hasher.add(data)
-                with storage_errors(target):
-                    write_all_at(descriptor, data, offset=whole)
-            with storage_errors(target):
-                os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        return finish_hash(hasher, target, expected=head)
+        (start, whole), (tail, rest) = layout.file_extents(part)
+        self._open_chunks(opening, start, hasher, file)
+        if rest:
+            data = self._content.read(tail, rest)
+            hasher.add(data)
+            file.write_rest(data, offset=whole)
+        return finish_hash(hasher, self._quarantine / FILES / head.path, expected=head)
 
-    def _open_chunks(self, opening: FileOpening, start: int, hasher: FileHasher, target: "_Target") -> None:
+    def _open_chunks(self, opening: FileOpening, start: int, hasher: FileHasher, file: NewFile) -> None:
         """Open, hash and write the whole chunks of one file, several runs at a time.
 
         Args:
             opening: The file.
             start: Where its chunks start in the content.
             hasher: Given their leaves, in order.
-            target: Where its bytes go.
+            file: Where its bytes go.
         """
         size = self._header.chunk_size
         first, total, step = start // size, opening.head.size_bytes // size, run_chunks(size)
+        if not total:
+            return
+        rooms: SimpleQueue[memoryview] = SimpleQueue()
+        for _ in range(min(THREADS, -(-total // step))):
+            rooms.put(direct_buffer(step * size))
 
         def open_run(index: int) -> bytearray:
             count = min(step, total - index)
             heads = chunk_heads(opening.file_key, index, size_bytes=count * size, chunk_size=size)
             leaves = Leaves(heads, bytearray(count * DIGEST_SIZE))
-            target.write(self._open_run(first + index, count, leaves), offset=index * size)
+            sealed = self._blob.read(first + index, count)
+            room = rooms.get()
+            try:
+                plain = room[: count * size]
+                with self._damage_told(first + index, sealed, count):
+                    self._cipher.open_run_into(first + index, sealed, plain, count=count, plain=leaves)
+                file.write(plain, offset=index * size)
+            finally:
+                rooms.put(room)
             return leaves.digests
 
         for digests in in_order(open_run, range(0, total, step), between=trio.from_thread.check_cancelled):
@@ -165,31 +189,3 @@ class Unsealer:
         # The files are durable under their place; a crash before this line leaves them in quarantine, which is
         # emptied at the next attempt.
         sync_directory(destination.parent)
-
-
-@final
-class _Target:
-    """A file that several threads write, and that is on its way to the disk meanwhile."""
-
-    def __init__(self, descriptor: int, path: Path) -> None:
-        self._descriptor = descriptor
-        self._path = path
-        self._writing = threading.Lock()
-        self._counting = threading.Lock()
-        self._unsynced_bytes = 0
-
-    def write(self, data: Buffer, *, offset: int) -> None:
-        with storage_errors(self._path):
-            # one at a time: the system would let the others spin, on a processor that can open chunks meanwhile
-            with self._writing:
-                write_all_at(self._descriptor, data, offset=offset)
-            if self._is_due(len(data)):
-                os.fdatasync(self._descriptor)
-
-    def _is_due(self, size_bytes: int) -> bool:
-        with self._counting:
-            self._unsynced_bytes += size_bytes
-            if self._unsynced_bytes < FLUSH_BYTES:
-                return False
-            self._unsynced_bytes = 0
-            return True

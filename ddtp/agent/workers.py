@@ -7,7 +7,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar
 
 WORKERS: Final = min(4, (os.cpu_count() or 1) + 1)
-"""One more than there are processors, because one of them may wait for the disk; four fill any disk."""
+"""Threads for all transfers together: one more than there are processors, because one may wait for the disk."""
+THREADS: Final = min(8, (os.cpu_count() or 1) + 4)
+"""Threads for the pieces of one piece of work: enough for a disk to be busy with several while others are computed."""
 AHEAD: Final = 64
 """Pieces that may be done or waiting before the first of them is taken: more than are done while a disk syncs."""
 
@@ -24,7 +26,7 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], *, between: 
         between: Called in this thread between two results; may raise to stop.
     """
     pending: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(WORKERS) as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         try:
             for item in items:
                 pending.append(pool.submit(work, item))

@@ -7,7 +7,17 @@ from collections.abc import Sequence
 from typing import final
 
 from ddtp.crypto import _native
-from ddtp.crypto._contracts import BLOCK_SIZE, DIGEST_SIZE, Buffer, ChunkRun, Leaves, Sm2Signer, Sm3, Sm4
+from ddtp.crypto._contracts import (
+    BLOCK_SIZE,
+    DIGEST_SIZE,
+    Buffer,
+    ChunkRun,
+    Leaves,
+    Sm2Signer,
+    Sm3,
+    Sm4,
+    WritableBuffer,
+)
 from ddtp.errors import AuthenticationFailed, DecodeError
 
 _native.use_errors(AuthenticationFailed, DecodeError)
@@ -67,6 +77,15 @@ class NativeSm4Gcm:
         """
         head = (run.base_nonce, run.first, run.count, run.chunk_size)
         return self._core.open_chunks(*head, sealed, *_both(run.plain), *_both(run.sealed))
+
+    def open_chunks_into(self, run: ChunkRun, sealed: Buffer, out: WritableBuffer, /) -> None:
+        """Write the plain chunks to `out`.
+
+        Raises:
+            AuthenticationFailed: A tag does not match.
+        """
+        head = (run.base_nonce, run.first, run.count, run.chunk_size)
+        self._core.open_chunks_into(*head, sealed, *_both(run.plain), *_both(run.sealed), out)
 
 
 def _both(leaves: Leaves | None) -> tuple[Buffer | None, bytearray | None]:

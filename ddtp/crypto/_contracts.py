@@ -98,6 +98,13 @@ class Sm4Gcm(Protocol):
             AuthenticationFailed: a tag does not match.
         """
 
+    def open_chunks_into(self, run: ChunkRun, sealed: Buffer, out: WritableBuffer, /) -> None:
+        """Write the plain chunks to `out`, which has just their size.
+
+        Raises:
+            AuthenticationFailed: a tag does not match; `out` holds nothing of them.
+        """
+
 
 class Sm2Signer(Protocol):
     """A private key made ready for many signatures."""

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, modes
 from cryptography.hazmat.primitives.ciphers.algorithms import SM4
 from cryptography.hazmat.primitives.hashes import SM3, Hash
 
-from ddtp.crypto._contracts import NONCE_SIZE, TAG_SIZE, Buffer, ChunkRun, Sm3, Sm3State, Sm4
+from ddtp.crypto._contracts import NONCE_SIZE, TAG_SIZE, Buffer, ChunkRun, Sm3, Sm3State, Sm4, WritableBuffer
 from ddtp.crypto._single import expand, hash_leaves, hash_root, mac, open_chunks, seal_chunks
 from ddtp.errors import AuthenticationFailed, DecodeError
 
@@ -128,6 +128,14 @@ class CryptographySm4Gcm:
             AuthenticationFailed: a tag does not match.
         """
         return open_chunks(self, sm3().new, run, sealed)
+
+    def open_chunks_into(self, run: ChunkRun, sealed: Buffer, out: WritableBuffer, /) -> None:
+        """Write the plain chunks to `out`.
+
+        Raises:
+            AuthenticationFailed: a tag does not match; `out` stays as it is.
+        """
+        memoryview(out).cast("B")[:] = self.open_chunks(run, sealed)
 
 
 def _check_nonce(nonce: bytes) -> None:

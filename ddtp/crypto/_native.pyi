@@ -60,6 +60,20 @@ class Sm4Gcm:
         sealed_leaves: WritableBuffer | None,
         /,
     ) -> bytes: ...
+    def open_chunks_into(
+        self,
+        base_nonce: Buffer,
+        first: int,
+        count: int,
+        chunk_size: int,
+        sealed: Buffer,
+        plain_heads: Buffer | None,
+        plain_leaves: WritableBuffer | None,
+        sealed_heads: Buffer | None,
+        sealed_leaves: WritableBuffer | None,
+        out: WritableBuffer,
+        /,
+    ) -> None: ...
 
 @final
 class Sm2Signer:

@@ -3,10 +3,19 @@
 from typing import Final, final
 
 from ddtp.crypto import _backend
-from ddtp.crypto._contracts import BLOCK_SIZE, DIGEST_SIZE, NONCE_SIZE, TAG_SIZE, Buffer, ChunkRun, Leaves
+from ddtp.crypto._contracts import (
+    BLOCK_SIZE,
+    DIGEST_SIZE,
+    NONCE_SIZE,
+    TAG_SIZE,
+    Buffer,
+    ChunkRun,
+    Leaves,
+    WritableBuffer,
+)
 from ddtp.errors import DecodeError, InternalError
 
-__all__ = ["KEY_SIZE", "NONCE_SIZE", "SM4GCM", "TAG_SIZE", "ChunkRun", "Leaves"]
+__all__ = ["KEY_SIZE", "NONCE_SIZE", "SM4GCM", "TAG_SIZE", "ChunkRun", "Leaves", "WritableBuffer"]
 
 KEY_SIZE: Final = 16
 
@@ -94,6 +103,25 @@ class SM4GCM:
         """
         _check_run(run, memoryview(sealed).nbytes - run.count * TAG_SIZE)
         return self._cipher.open_chunks(run, sealed)
+
+    def open_chunks_into(self, run: ChunkRun, sealed: Buffer, out: WritableBuffer) -> None:
+        """Open neighbouring chunks in one call, into memory of the caller's.
+
+        Args:
+            run: Which chunks, and what to hash of them.
+            sealed: `count` sealed chunks one after the other, of which only the last may be shorter.
+            out: Where the plain chunks go, one after the other; just as long as they are.
+
+        Raises:
+            AuthenticationFailed: A chunk is not what was sealed; `out` holds nothing of the others either.
+            DecodeError: The base nonce is not 12 bytes.
+            InternalError: The sizes do not fit each other, or an index is not below 2^64.
+        """
+        plain_bytes = memoryview(sealed).nbytes - run.count * TAG_SIZE
+        _check_run(run, plain_bytes)
+        if memoryview(out).nbytes != plain_bytes:
+            raise InternalError(f"expected room for {plain_bytes} bytes, found {memoryview(out).nbytes}")
+        self._cipher.open_chunks_into(run, sealed, out)
 
 
 def _check_run(run: ChunkRun, plain_bytes: int) -> None:

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Annotated, ClassVar, Self, final
 
 from ddtp.crypto import kdf, sm3
-from ddtp.crypto.sm4 import KEY_SIZE, NONCE_SIZE, SM4GCM, TAG_SIZE, ChunkRun, Leaves
+from ddtp.crypto.sm4 import KEY_SIZE, NONCE_SIZE, SM4GCM, TAG_SIZE, ChunkRun, Leaves, WritableBuffer
 from ddtp.errors import AuthenticationFailed, DecodeError
 from ddtp.protocol import merkle
 from ddtp.protocol.codec import Buffer
@@ -211,12 +211,33 @@ class ChunkCipher:
             AuthenticationFailed: A chunk was sealed with another key, index, salt or context, or was altered.
             DecodeError: An index is out of bounds.
         """
+        return self._cipher.open_chunks(self._sealed_run(first, sealed, count, plain), sealed)
+
+    def open_run_into(
+        self, first: int, sealed: Buffer, out: WritableBuffer, *, count: int, plain: Leaves | None = None
+    ) -> None:
+        """Open neighbouring chunks as `open_run` does, into memory of the caller's.
+
+        Args:
+            first: Position of the first chunk.
+            sealed: `count` sealed chunks one after the other; only the last one may be short.
+            out: Where the plain chunks go; just as long as they are.
+            count: Number of chunks, at least 1.
+            plain: Leaves of the plain chunks to compute along the way.
+
+        Raises:
+            AuthenticationFailed: As `open_run` does; `out` holds nothing of the others either.
+            DecodeError: An index is out of bounds.
+            InternalError: `out` has another size.
+        """
+        self._cipher.open_chunks_into(self._sealed_run(first, sealed, count, plain), sealed, out)
+
+    def _sealed_run(self, first: int, sealed: Buffer, count: int, plain: Leaves | None) -> ChunkRun:
         self._check_run(first, count)
         size = memoryview(sealed).nbytes
         if not self._fits(first, count, size - count * TAG_SIZE):
             raise AuthenticationFailed(f"expected the sealed sizes of {count} chunks from {first}, found {size} bytes")
-        run = ChunkRun(self._base, first, count, self.chunk_size, plain=plain)
-        return self._cipher.open_chunks(run, sealed)
+        return ChunkRun(self._base, first, count, self.chunk_size, plain=plain)
 
     def _leaves(self, first: int, count: int, sealed_bytes: int) -> Leaves:
         return Leaves(_sealed_heads(first, count, self.chunk_size, sealed_bytes), bytearray(count * sm3.DIGEST_SIZE))

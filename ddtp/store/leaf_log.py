@@ -50,21 +50,20 @@ class LeafLog:
         except EnvironmentProblem:
             return None
         records = [found[start : start + _RECORD_BYTES] for start in range(0, len(found), _RECORD_BYTES)]
-        leaves = [record[:_LEAF_BYTES] for record in records]
-        return b"".join(leaves) if b"".join(_records(first, leaves)) == found else None
+        leaves = b"".join(record[:_LEAF_BYTES] for record in records)
+        return leaves if _records(first, leaves) == found else None
 
     def keep(self, first: int, leaves: Buffer) -> None:
         """Remember the leaves of neighbouring chunks that follow those which are there, or are among them."""
         if self._descriptor < 0 or first > self._count:
             return  # a gap would be taken for leaves
-        parts = [bytes(leaves[start : start + _LEAF_BYTES]) for start in range(0, len(leaves), _LEAF_BYTES)]
         try:
             with storage_errors(self._path):
-                write_all_at(self._descriptor, b"".join(_records(first, parts)), offset=first * _RECORD_BYTES)
+                write_all_at(self._descriptor, _records(first, bytes(leaves)), offset=first * _RECORD_BYTES)
         except EnvironmentProblem:
             self.close()
         else:
-            self._count = max(self._count, first + len(parts))
+            self._count = max(self._count, first + len(leaves) // _LEAF_BYTES)
 
     def close(self) -> None:
         """Close the file; a later attempt finds what is in it."""
@@ -83,6 +82,8 @@ def delete_leaf_log(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _records(first: int, leaves: list[bytes]) -> list[bytes]:
-    checks = (sm3.digest(index.to_bytes(8, "big") + leaf) for index, leaf in enumerate(leaves, first))
-    return [leaf + check[:_CHECK_BYTES] for leaf, check in zip(leaves, checks, strict=True)]
+def _records(first: int, leaves: bytes) -> bytes:
+    starts = range(0, len(leaves), _LEAF_BYTES)
+    heads = b"".join((first + number).to_bytes(sm3.BLOCK_SIZE, "big") for number in range(len(starts)))
+    checks = sm3.leaves(heads, leaves, stride=_LEAF_BYTES)
+    return b"".join(leaves[start : start + _LEAF_BYTES] + checks[start : start + _CHECK_BYTES] for start in starts)

@@ -187,14 +187,14 @@ static bool measure(chunk_run *run, Py_ssize_t count, Py_ssize_t chunk_size, Py_
     return true;
 }
 
-/* seal_chunks and open_chunks: base_nonce, first, count, chunk_size, in, and heads and leaves of both sides. The result is a
- * new object, because its memory need not be cleared first. */
-static PyObject *chunks(PyObject *self, PyObject *args, bool sealing)
+/* seal_chunks, open_chunks and open_chunks_into: base_nonce, first, count, chunk_size, in, heads and leaves of both sides,
+ * and for the last one out. Otherwise the result is a new object, because its memory need not be cleared first. */
+static PyObject *chunks(PyObject *self, PyObject *args, bool sealing, bool into)
 {
-    PyObject *base, *index, *in, *plain_heads, *plain_leaves, *sealed_heads, *sealed_leaves;
+    PyObject *base, *index, *in, *plain_heads, *plain_leaves, *sealed_heads, *sealed_leaves, *out = NULL;
     Py_ssize_t count, chunk_size;
-    if (!PyArg_ParseTuple(args, "OOnnOOOOO", &base, &index, &count, &chunk_size, &in, &plain_heads, &plain_leaves,
-                          &sealed_heads, &sealed_leaves)) {
+    if (!PyArg_ParseTuple(args, into ? "OOnnOOOOOO" : "OOnnOOOOO", &base, &index, &count, &chunk_size, &in, &plain_heads,
+                          &plain_leaves, &sealed_heads, &sealed_leaves, &out)) {
         return NULL;
     }
     const unsigned long long first = PyLong_AsUnsignedLongLong(index);
@@ -212,12 +212,23 @@ static PyObject *chunks(PyObject *self, PyObject *args, bool sealing)
         !take_leaves(&taken, sealed_heads, sealed_leaves, count, &run.sealed)) {
         goto done;
     }
-    const Py_ssize_t tags = count * SM4_TAG_SIZE;
-    result = PyBytes_FromStringAndSize(NULL, sealing ? source->len + tags : source->len - tags);
-    if (result == NULL) {
-        goto done;
+    const Py_ssize_t tags = count * SM4_TAG_SIZE, size = sealing ? source->len + tags : source->len - tags;
+    uint8_t *target;
+    if (into) {
+        const Py_buffer *given = take(&taken, out, PyBUF_WRITABLE);
+        if (given == NULL || !check_size(given, size, "room for the result") ||
+            !check_apart(source, given, false)) {
+            goto done;
+        }
+        target = given->buf;
+        result = Py_NewRef(Py_None);
+    } else {
+        result = PyBytes_FromStringAndSize(NULL, size);
+        if (result == NULL) {
+            goto done;
+        }
+        target = (uint8_t *)PyBytes_AsString(result);
     }
-    uint8_t *const target = (uint8_t *)PyBytes_AsString(result);
     memcpy(run.base_nonce, nonce->buf, SM4_NONCE_SIZE);
     size_t opened = run.count;
     Py_BEGIN_ALLOW_THREADS
@@ -238,12 +249,17 @@ done:
 
 static PyObject *gcm_seal_chunks(PyObject *self, PyObject *args)
 {
-    return chunks(self, args, true);
+    return chunks(self, args, true, false);
 }
 
 static PyObject *gcm_open_chunks(PyObject *self, PyObject *args)
 {
-    return chunks(self, args, false);
+    return chunks(self, args, false, false);
+}
+
+static PyObject *gcm_open_chunks_into(PyObject *self, PyObject *args)
+{
+    return chunks(self, args, false, true);
 }
 
 static PyObject *gcm_stream(PyObject *self, PyObject *const *args, Py_ssize_t count)
@@ -281,6 +297,9 @@ static PyMethodDef gcm_methods[] = {
     {"open_chunks", gcm_open_chunks, METH_VARARGS,
      "open_chunks(base_nonce, first, count, chunk_size, sealed, plain_heads, plain_leaves, sealed_heads, sealed_leaves, /)\n"
      "--\n\nReturn the plain chunks if all tags match, and write the leaves whose heads are given."},
+    {"open_chunks_into", gcm_open_chunks_into, METH_VARARGS,
+     "open_chunks_into(base_nonce, first, count, chunk_size, sealed, plain_heads, plain_leaves, sealed_heads, sealed_leaves, "
+     "out, /)\n--\n\nWrite the plain chunks to out, and the leaves whose heads are given; zeros if a tag does not match."},
     {"stream", (PyCFunction)(void (*)(void))gcm_stream, METH_FASTCALL,
      "stream(nonce, aad, sealing, /)\n--\n\nStart a message that comes in parts."},
     {NULL, NULL, 0, NULL},

@@ -70,6 +70,10 @@ def test_a_wrong_chunk_is_named(path: str) -> None:
     sealed[116 * 18] ^= 1
     with pytest.raises(AuthenticationFailed, match="chunk 25"):
         cipher.open_chunks(run, sealed)
+    out = bytearray(b"x" * 1990)
+    with pytest.raises(AuthenticationFailed, match="chunk 25"):
+        cipher.open_chunks_into(run, sealed, out)
+    assert out == bytes(1990)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +89,7 @@ def test_a_wrong_chunk_is_named(path: str) -> None:
         lambda cipher: cipher.seal_chunks(NONCE, 0, 1, 16, bytes(16), bytes(63), bytearray(32), None, None),
         lambda cipher: cipher.seal_chunks(NONCE, 0, 1, 16, bytes(16), bytes(64), bytearray(31), None, None),
         lambda cipher: cipher.open_chunks(NONCE, 0, 1, 16, bytes(15), None, None, None, None),
+        lambda cipher: cipher.open_chunks_into(NONCE, 0, 1, 16, bytes(32), None, None, None, None, bytearray(15)),
         lambda _cipher: _native.sm3_leaves(bytes(64), bytes(65), 64, bytearray(32)),
         lambda _cipher: _native.sm3_leaves(bytes(65), bytes(64), 64, bytearray(32)),
         lambda _cipher: _native.sm3_root(bytes(64), b""),
@@ -106,6 +111,8 @@ def test_buffers_that_overlap_are_refused() -> None:
     view = memoryview(room)
     with pytest.raises(DecodeError, match="overlap"):
         _native.Sm4Gcm(KEY).seal_into(NONCE, view[1:51], b"", view[:66])
+    with pytest.raises(DecodeError, match="overlap"):
+        _native.Sm4Gcm(KEY).open_chunks_into(NONCE, 0, 1, 50, view[:66], None, None, None, None, view[50:])
 
 
 def test_an_index_does_not_wrap(path: str) -> None:

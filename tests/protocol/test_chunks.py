@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddtp.errors import AuthenticationFailed, DecodeError
+from ddtp.errors import AuthenticationFailed, DecodeError, InternalError
 from ddtp.protocol import chunks, merkle
 from ddtp.protocol.chunks import ChunkCipher, SealContext, SealHeader, SealPurpose
 from tests.sessions import leaf_of
@@ -56,6 +56,24 @@ def test_round_trip(size: int) -> None:
     assert _open(sealed, header) == content
     assert len(sealed[-1]) < SIZE + 16
     assert all(len(chunk) == SIZE + 16 for chunk in sealed[:-1])
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_run_opens_into_memory_of_the_caller(size: int) -> None:
+    """The same bytes as chunk by chunk; nothing of them if one chunk is not what was sealed."""
+    content, header = _content(size), _header(size)
+    cipher = ChunkCipher.open_with(KEY, header, context=CONTEXT)
+    count = chunks.chunk_count(size, SIZE)
+    sealed, out = bytearray(b"".join(_seal(content))), bytearray(size)
+    cipher.open_run_into(0, sealed, out, count=count)
+    assert bytes(out) == content == cipher.open_run(0, sealed, count=count)
+    with pytest.raises(InternalError):
+        cipher.open_run_into(0, sealed, bytearray(size + 1), count=count)
+    sealed[-1] ^= 1
+    out = bytearray(size)
+    with pytest.raises(AuthenticationFailed):
+        cipher.open_run_into(0, sealed, out, count=count)
+    assert out == bytes(size)
 
 
 @pytest.mark.parametrize("size", SIZES)
