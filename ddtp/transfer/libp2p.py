@@ -15,22 +15,29 @@ from importlib.metadata import version
 from typing import Final, final
 
 import trio
-from libp2p.abc import IRawConnection, ISecureConn
-from libp2p.connection_types import ConnectionType
-from libp2p.crypto.ed25519 import create_new_key_pair as create_ed25519_key_pair
-from libp2p.crypto.x25519 import create_new_key_pair as create_x25519_key_pair
-from libp2p.peer.id import ID
-from libp2p.security.noise.io import NoiseTransportReadWriter
-from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
-from libp2p.security.noise.transport import Transport as NoiseTransport
-from libp2p.security.secure_session import SecureSession
 from multiaddr import Multiaddr
 
 from ddtp.errors import EnvironmentProblem, ProtocolViolation, UsageError
 from ddtp.transfer import multistream
 from ddtp.transfer.addresses import format_address
+from ddtp.transfer.hollow import hollow
 from ddtp.transfer.noise import NoiseSession
 from ddtp.transfer.yamux import RawYamux, Yamux
+
+with hollow(
+    "libp2p",
+    ("libp2p", "libp2p.transport", "libp2p.transport.quic"),
+    {"libp2p.transport.quic.stream": "QUICStream"},  # an alias of a type, in a module that others need
+):
+    from libp2p.abc import IRawConnection, ISecureConn
+    from libp2p.connection_types import ConnectionType
+    from libp2p.crypto.ed25519 import create_new_key_pair as create_ed25519_key_pair
+    from libp2p.crypto.x25519 import create_new_key_pair as create_x25519_key_pair
+    from libp2p.peer.id import ID
+    from libp2p.security.noise.io import NoiseTransportReadWriter
+    from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
+    from libp2p.security.noise.transport import Transport as NoiseTransport
+    from libp2p.security.secure_session import SecureSession
 
 BULK: Final = "/ddtp/bulk/1.0.0"
 """Instead of a muxer: what follows is a ticket, its answer, and then bulk frames."""

@@ -1,0 +1,44 @@
+"""Imports the part of libp2p that spec/14 s.2 needs without what its packages import for everybody (decision 0034).
+
+To import `libp2p.peer.id` is to import all of libp2p first: QUIC, ACME, HTTP, mDNS and more, half of the time in which
+a command of ours starts. Inside `hollow` the named packages are there, with their modules in their places, but empty.
+Afterwards the package is as if nobody had imported it: whoever imports it next gets it whole, and a copy of its own.
+"""
+
+import importlib.util
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import ModuleType
+
+
+@contextmanager
+def hollow(name: str, packages: Sequence[str], stand_ins: Mapping[str, str]) -> Iterator[None]:
+    """Let modules of a package be imported in the `with` block without running its packages.
+
+    If the package has been imported already nothing is hollow, and nothing is forgotten.
+
+    Args:
+        name: The package.
+        packages: It and those below it that are not to run, each after the one that holds it.
+        stand_ins: Modules that are not to run, with the one name that others want of them.
+
+    Raises:
+        ImportError: There is no such package.
+    """
+    if name in sys.modules:
+        yield
+        return
+    try:
+        for package in packages:
+            spec = importlib.util.find_spec(package)
+            if spec is None:
+                raise ImportError(f"expected the package {package}, found none")
+            sys.modules[package] = importlib.util.module_from_spec(spec)
+        for module, wanted in stand_ins.items():
+            sys.modules[module] = ModuleType(module)
+            setattr(sys.modules[module], wanted, object)
+        yield
+    finally:
+        for module in [each for each in sys.modules if each == name or each.startswith(f"{name}.")]:
+            del sys.modules[module]
