@@ -53,6 +53,7 @@ class NoiseSession:
         self._sending = ChaCha20Poly1305(sending_key)
         self._messages_sent = 0
         self._sealed = memoryview(bytearray())
+        self._unsent = self._sealed
 
     async def read(self, max_bytes: int) -> Piece:
         """Return 1 to `max_bytes` bytes, and take nothing off the socket beyond the message that holds them.
@@ -80,27 +81,38 @@ class NoiseSession:
                 self._grow()
         return messages
 
-    async def write(self, *parts: Piece) -> None:
-        """Send all parts, one after the other, in as few messages as hold them without copying large ones.
+    @property
+    def is_behind(self) -> bool:
+        """Whether a write that was cancelled has left something that `flush` is to send."""
+        return bool(self._unsent)
 
-        A write that is cancelled while it sends closes the connection: the peer would wait for ever for the rest.
+    async def flush(self) -> None:
+        """Send what a write that was cancelled has left: the peer cannot read on without it.
 
         Raises:
             trio.BrokenResourceError: The connection is over.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        sealed = self._seal(parts)
-        done = False
-        try:
-            await self._socket.send_all(sealed)
-            done = True
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as err:
-            # What the peer has sent before it left may still be read, so the socket stays.
-            done = True
-            raise trio.BrokenResourceError("the connection broke") from err
-        finally:
-            if not done:
-                self.close_now()
+        while self._unsent:
+            try:
+                sent = await self._socket.socket.send(self._unsent)
+            except (OSError, trio.ClosedResourceError) as err:
+                # What the peer has sent before it left may still be read, so the socket stays.
+                raise trio.BrokenResourceError("the connection broke") from err
+            self._unsent = self._unsent[sent:]
+
+    async def write(self, *parts: Piece) -> None:
+        """Send all parts, one after the other, in as few messages as hold them without copying large ones.
+
+        They are taken in any case: whatever a write that is cancelled has not sent is for the next `flush`, without
+        which nothing else may be written.
+
+        Raises:
+            trio.BrokenResourceError: The connection is over.
+        """
+        assert not self._unsent, "flush comes before write"
+        self._unsent = self._seal(parts)
+        await self.flush()
 
     def give_up(self) -> trio.SocketStream:
         """Return the socket, for another protocol that goes on after the last message read; `receive` reads ahead.

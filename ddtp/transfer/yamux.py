@@ -4,8 +4,8 @@ Wire-compatible with `/yamux/1.0.0` of go, js, Rust and Python. It sends no ping
 the exchanges above. It does not know who the peer is, and speaks no protocol of a stream beyond choosing it.
 """
 
-from collections.abc import Callable, Collection
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager, suppress
 from typing import Final, Protocol, final
 
 import trio
@@ -45,8 +45,17 @@ class Session(Protocol):
         """Return what has arrived, at least one byte; raise `trio.BrokenResourceError` at the end."""
         ...
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether a write that was cancelled has left something."""
+        ...
+
+    async def flush(self) -> None:
+        """Send what a write that was cancelled has left; for one task at a time, as `write`."""
+        ...
+
     async def write(self, *parts: Piece) -> None:
-        """Send everything, for one task at a time; a cancelled one closes the connection, or nothing was sent."""
+        """Take everything and send it; after `flush`, with no checkpoint in between."""
         ...
 
     def close_now(self) -> None:
@@ -132,7 +141,7 @@ class Yamux:
 
     async def send_data(self, stream: "RawYamux", rest: memoryview) -> memoryview:
         """Send as much of `rest` as one frame and the window allow; return what is left."""
-        async with self._writing:
+        async with self._turn():
             piece = rest[: stream.spend_window(min(len(rest), MAX_SENT_BYTES))]
             if piece:
                 header = Frame(FrameType.DATA, stream.stream_id, number=len(piece)).encode()
@@ -146,7 +155,7 @@ class Yamux:
 
     async def flush(self) -> None:
         """Send what `answer` was given; raises `trio.BrokenResourceError` when the connection is over."""
-        async with self._writing:
+        async with self._turn():
             if self._answers:
                 await self._send()
 
@@ -160,17 +169,26 @@ class Yamux:
 
     # --- sending ---
 
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Wait for our turn to write; whatever a cancelled write leaves is sent soon, and other streams go on."""
+        async with self._writing:
+            try:
+                await self._session.flush()
+                yield
+            finally:
+                if self._session.is_behind:
+                    self._answers_due.unpark_all()
+
     async def _send(self, *parts: Piece) -> None:
-        answers = bytes(self._answers)
+        answers, self._answers = self._answers, bytearray()
         await self._session.write(answers, *parts)
-        # Only now: a write that was cancelled before it began has sent nothing.
-        del self._answers[: len(answers)]
 
     async def _send_answers(self) -> None:
         # The receiving task never writes: two peers that wait for each other's reads would stop for ever.
         with suppress(trio.BrokenResourceError):
             while True:
-                while self._answers:
+                while self._answers or self._session.is_behind:
                     await self.flush()
                 await self._answers_due.park()
 

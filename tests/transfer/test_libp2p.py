@@ -35,7 +35,7 @@ class Dribble:
 
     def __init__(self, inner):
         self.socket = self
-        self.send_all = inner.send_all
+        self.send_all, self.send = inner.send_all, inner.socket.send
         self.getpeername = inner.socket.getpeername
         self.close = inner.socket.close
         self._inner = inner

@@ -189,32 +189,41 @@ async def test_a_replayed_message_is_a_violation():
             await receive_bytes(receiver, 100)
 
 
-async def test_a_cancelled_write_closes_the_connection():
-    """A torn message would leave the peer waiting for ever; it sees the end instead."""
+async def test_what_a_cancelled_write_leaves_is_sent_first():
+    """A torn message would leave the peer waiting for ever; whoever writes next sends the rest of it before."""
     async with socket_pair() as (left, right):
-        sender, _ = sessions(left, right)
+        sender, receiver = sessions(left, right)
+        written = 0
         with trio.move_on_after(0.05) as scope:
             while True:
+                written += 1
                 await sender.write(bytes(1_000_000))
         assert scope.cancelled_caught
-        with trio.fail_after(10):
-            async for _ in right:
-                pass
-        with pytest.raises(trio.BrokenResourceError):
-            await sender.write(b"x")
-        with pytest.raises(trio.BrokenResourceError):
-            await sender.receive()
+        assert sender.is_behind
+
+        async def go_on():
+            await sender.flush()
+            assert not sender.is_behind
+            await sender.write(b"then")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(go_on)
+            with trio.fail_after(20):
+                arrived = await receive_bytes(receiver, 1_000_000 * written + 4)
+        assert arrived == bytes(1_000_000 * written) + b"then"
 
 
-async def test_a_write_that_never_began_does_no_harm():
-    """Cancelled before the first byte, nothing was sent and the session goes on."""
+async def test_a_write_is_taken_even_if_it_is_cancelled_at_once():
+    """Whoever writes need not ask how much of it was sent: the peer gets all of it."""
     async with socket_pair() as (left, right):
         sender, receiver = sessions(left, right)
         with trio.CancelScope() as scope:
             scope.cancel()
-            await sender.write(b"never")
+            await sender.write(b"first ")
+        assert scope.cancelled_caught
+        await sender.flush()
         await sender.write(b"then")
-        assert await receiver.read(100) == b"then"
+        assert await receive_bytes(receiver, 10) == b"first then"
 
 
 async def test_what_the_peer_sent_before_it_left_is_read():

@@ -182,7 +182,7 @@ async def test_a_stream_starts_small_and_is_widened_when_its_protocol_is_known()
 
 
 async def test_a_cancelled_wait_for_the_window_spares_the_connection():
-    """Nothing was torn, so the other streams go on; only a write inside the socket ends them."""
+    """Nothing was torn, and the other streams go on."""
     async with stream_pair() as (left, right, _):
         with trio.move_on_after(0.05) as scope:
             await left.write(bytes(2 * WINDOW_BYTES))
@@ -196,8 +196,34 @@ async def test_a_cancelled_wait_for_the_window_spares_the_connection():
         assert await read_exactly(accepted, 10) == b"still here"
 
 
-async def test_answers_survive_a_write_that_was_cancelled_before_it_began():
-    """Frames for other streams wait beside what is written, and are not lost with it."""
+async def test_a_write_that_is_cancelled_on_the_socket_spares_the_connection():
+    """Its frame arrives whole, before whatever comes next, though nobody else writes; other streams never notice."""
+    async with socket_pair() as (left, right), trio.open_nursery() as nursery:
+        dialled, accepted = await secure_pair(left, right)
+        nursery.start_soon(dialled._muxer.run)
+        streams = [dialled._muxer.open_stream() for _ in range(60)]
+        scopes = []
+        for stream in streams:  # more than the system takes while nobody reads
+            with trio.move_on_after(0.02) as scope:
+                await stream.write(bytes(FIRST_WINDOW_BYTES))
+            scopes.append(scope.cancelled_caught)
+        assert any(scopes)
+        torn = scopes.index(True)
+        nursery.start_soon(accepted._muxer.run)
+        with trio.fail_after(20):
+            theirs = [await accepted._muxer.accept_stream() for _ in range(torn + 1)]
+            for stream in theirs:
+                assert await read_exactly(stream, FIRST_WINDOW_BYTES) == bytes(FIRST_WINDOW_BYTES)
+            other = dialled._muxer.open_stream()
+            await other.write(b"still here")
+            while (found := await accepted._muxer.accept_stream()).stream_id != other.stream_id:
+                pass
+            assert await read_exactly(found, 10) == b"still here"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_write_that_waits_for_its_turn_takes_nothing_with_it():
+    """Cancelled before it began, it leaves the window and the frames for other streams as they were."""
     session = Reluctant()
     muxer = Yamux(session, is_initiator=True)
     stream = muxer.open_stream()
@@ -207,18 +233,25 @@ async def test_answers_survive_a_write_that_was_cancelled_before_it_began():
     await muxer.flush()
     await muxer.flush()
     assert session.written == [frame(UPDATE, 1, SYN, WINDOW_BYTES - FIRST_WINDOW_BYTES)]
+    assert stream.spend_window(WINDOW_BYTES) == FIRST_WINDOW_BYTES
 
 
 class Reluctant:
-    """A session that sends only when it is willing."""
+    """A session that has something left to send, and sends it only when it is willing."""
 
     def __init__(self):
         self.is_willing = False
         self.written = []
 
-    async def write(self, *parts):
+    @property
+    def is_behind(self):
+        return not self.is_willing
+
+    async def flush(self):
         if not self.is_willing:
             await trio.sleep_forever()
+
+    async def write(self, *parts):
         self.written.append(b"".join(parts))
 
 
