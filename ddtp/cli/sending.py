@@ -165,7 +165,7 @@ def resume(
     """
     console = console_of(context)
     digits, rate = check_id(transfer), check_limit(limit)
-    if _resume_elsewhere(console, digits):
+    if _resume_elsewhere(console, digits, as_it_is=rate is None and package is None):
         return
 
     async def work(agent: "Agent") -> None:
@@ -197,14 +197,23 @@ def check_limit(text: str | None) -> int | None:
     return None if text is None else parse_rate(text)
 
 
-def _resume_elsewhere(console: Console, digits: str) -> bool:
-    """Let a transfer go on where a process holds it paused; return False if none does."""
+def _resume_elsewhere(console: Console, digits: str, *, as_it_is: bool) -> bool:
+    """Let a transfer go on where a process holds it paused; return False if none does.
+
+    Raises:
+        UsageError: One does, and it would not go on as it is.
+    """
     from ddtp.agent.attending import is_being_sent
 
     async def wish(config: "Config", records: "Records") -> "TransferRow | None":
         row = await records.transfer_by_prefix(digits)
         if not row.paused or not is_being_sent(config.home, row.transfer_id):
             return None
+        if not as_it_is:
+            raise UsageError(
+                "expected no --limit and no --package, as another process holds this transfer with its own",
+                hint=f"ddtp transfers resume {digits}",
+            )
         await records.set_paused(row.transfer_id, paused=False)
         return row
 

@@ -132,6 +132,9 @@ def test_a_command_pauses_and_resumes(town: Path) -> None:
         assert "已暂停" in run(person, "transfers", "--language", "zh").out
         time.sleep(1)
         assert process.poll() is None
+        refused = run(person, "transfers", "resume", name[:8], "--limit", "1MB/s")
+        assert (refused.code, refused.out) == (2, "")
+        assert f"ddtp transfers resume {name[:8]}" in refused.err
         assert run(person, "transfers", "resume", name[:8]).code == 0
         out, err = process.communicate(timeout=TIMEOUT_SECONDS)
     finally:
