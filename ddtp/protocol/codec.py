@@ -5,7 +5,7 @@ in NFC. Decoding refuses everything else, so equal values have equal hashes and 
 """
 
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import cbor2
 
@@ -29,6 +29,8 @@ _SHORT_BYTES = MAX_ITEMS
 """Encodings of at most this many bytes cannot hold more items than the least bound."""
 
 _INTEGER_LIMIT = 1 << 64
+
+_NESTING = (list, tuple, dict)
 
 
 class _TagsRefused(dict[int, Callable[[object, bool], object]]):
@@ -61,7 +63,7 @@ def encode(value: Value) -> bytes:
     Raises:
         DecodeError: The value has another type, or breaks a rule of spec/01.
     """
-    _check(value, depth=0)
+    _check(value, 0, True)
     # the library orders keys by length first (RFC 8949 s.4.2.3): for text keys, and for the four labels of spec/04,
     # that is the bytewise order of s.4.2.1
     return cbor2.dumps(value, canonical=True)
@@ -99,7 +101,7 @@ def decode(
         )
     except (cbor2.CBORDecodeError, ValueError, OverflowError) as err:
         raise DecodeError(f"expected deterministic CBOR, found broken input: {err}") from err
-    _check(value, depth=0, integer_keys=integer_keys)
+    _check(value, 0, integer_keys)
     if cbor2.dumps(value, canonical=True) != raw:
         raise DecodeError("expected the deterministic encoding of the value, found another encoding of it")
     return value  # type: ignore[no-any-return]  # _check has proven the type
@@ -107,18 +109,31 @@ def decode(
 
 def _check_item_count(raw: bytes, max_items: int) -> None:
     """Walk over the heads of all items, in the order of RFC 8949 s.3, without building anything."""
-    position = count = 0
-    while position < len(raw):
+    position, count, end = 0, 0, len(raw)
+    while position < end:
         count += 1
         if count > max_items:
             raise DecodeError(f"expected at most {max_items} items, found more")
-        major, info = divmod(raw[position], 32)
-        position += 1
-        size = 0 if info < 24 else 1 << (info - 24) if info < 28 else 0
-        argument = int.from_bytes(raw[position : position + size], "big") if size else info
-        position += size
-        if major in {2, 3}:
-            position += argument
+        step = _STEPS[raw[position]]
+        if step:
+            position += step
+        else:
+            start = position + 1
+            position = start + (1 << raw[position] % 32 - 24)
+            position += int.from_bytes(raw[start:position], "big")
+
+
+def _step(head: int) -> int:
+    """Return the bytes from an item to the next, or 0 if the head alone does not say it: a longer string."""
+    major, info = divmod(head, 32)
+    is_string, is_longer = major in {2, 3}, 24 <= info < 28
+    if is_longer:
+        return 0 if is_string else 1 + (1 << info - 24)
+    return 1 + info if is_string and info < 24 else 1
+
+
+_STEPS = tuple(map(_step, range(256)))
+"""For each first byte."""
 
 
 def check_text(text: str) -> None:
@@ -137,26 +152,25 @@ def check_text(text: str) -> None:
             raise DecodeError(f"expected printable text, found the character U+{ord(character):04X}")
 
 
-def _check(value: object, *, depth: int, integer_keys: bool = True) -> None:
-    match value:
-        case bool() | bytes():
-            return
-        case int():
-            if not -_INTEGER_LIMIT <= value < _INTEGER_LIMIT:
-                raise DecodeError("expected an integer of at most 64 bit")
-        case str():
-            check_text(value)
-        case list() | tuple() | dict() if depth == MAX_DEPTH:
+def _check(value: object, depth: int, integer_keys: bool) -> None:
+    if isinstance(value, bytes):
+        return
+    if isinstance(value, str):
+        check_text(value)
+    elif isinstance(value, int):  # also a boolean
+        if not -_INTEGER_LIMIT <= value < _INTEGER_LIMIT:
+            raise DecodeError("expected an integer of at most 64 bit")
+    elif isinstance(value, _NESTING):
+        if depth == MAX_DEPTH:
             raise DecodeError(f"expected at most {MAX_DEPTH} levels of nesting")
-        case list() | tuple():
-            for item in value:
-                _check(item, depth=depth + 1, integer_keys=integer_keys)
-        case dict():
+        items: Iterable[object] = value
+        if isinstance(value, dict):
             _check_keys(value, integer_keys=integer_keys)
-            for item in value.values():
-                _check(item, depth=depth + 1, integer_keys=integer_keys)
-        case _:
-            raise DecodeError(f"expected an integer, text, bytes, boolean, list or map, found {type(value).__name__}")
+            items = value.values()
+        for item in items:
+            _check(item, depth + 1, integer_keys)
+    else:
+        raise DecodeError(f"expected an integer, text, bytes, boolean, list or map, found {type(value).__name__}")
 
 
 def _check_keys(value: dict[object, object], *, integer_keys: bool) -> None:

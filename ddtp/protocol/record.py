@@ -22,6 +22,11 @@ class Size:
 
     size_bytes: int
 
+    def check(self, value: Any, where: str) -> None:
+        """Raise `DecodeError` if the value is not within."""
+        if len(value) != self.size_bytes:
+            raise DecodeError(f"expected {self.size_bytes} bytes in {where}, found {len(value)}")
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limit:
@@ -30,6 +35,11 @@ class Limit:
     most: int
     least: int = 0
 
+    def check(self, value: Any, where: str) -> None:
+        """Raise `DecodeError` if the value is not within."""
+        if not self.least <= len(value) <= self.most:
+            raise DecodeError(f"expected a length of {self.least} to {self.most} in {where}, found {len(value)}")
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Range:
@@ -37,6 +47,11 @@ class Range:
 
     least: int
     most: int
+
+    def check(self, value: Any, where: str) -> None:
+        """Raise `DecodeError` if the value is not within."""
+        if not self.least <= value <= self.most:
+            raise DecodeError(f"expected {self.least} to {self.most} in {where}, found {value}")
 
 
 DEFAULT_BYTES = Limit(64 << 10)
@@ -192,39 +207,25 @@ def _scalar_shape(kind: type, bound: Size | Limit | Range | None) -> _Shape:
             raise DecodeError(f"expected {kind.__name__} in {where}, found {type(value).__name__}")
         if isinstance(value, str):
             codec.check_text(value)
-        _check_bound(value, limits, where)
+        if limits is not None:
+            limits.check(value, where)
 
-    def load(value: Any, where: str) -> Any:
-        check(value, where)
-        return value
-
-    return _Shape(optional=False, check=check, dump=lambda value: value, load=load)
-
-
-def _check_bound(value: Any, bound: Size | Limit | Range | None, where: str) -> None:
-    match bound:
-        case Size(size) if len(value) != size:
-            raise DecodeError(f"expected {size} bytes in {where}, found {len(value)}")
-        case Limit(most, least) if not least <= len(value) <= most:
-            raise DecodeError(f"expected a length of {least} to {most} in {where}, found {len(value)}")
-        case Range(least, most) if not least <= value <= most:
-            raise DecodeError(f"expected {least} to {most} in {where}, found {value}")
-        case _:
-            return
+    # what is loaded is checked when the record is made
+    return _Shape(optional=False, check=check, dump=lambda value: value, load=lambda value, _where: value)
 
 
 def _tuple_shape(item: _Shape, bound: Size | Limit | Range) -> _Shape:
     def check(value: Any, where: str) -> None:
         if not isinstance(value, tuple):
             raise DecodeError(f"expected a tuple in {where}, found {type(value).__name__}")
-        _check_bound(value, bound, where)
+        bound.check(value, where)
         for part in value:
             item.check(part, where)
 
     def load(value: Any, where: str) -> Any:
         if not isinstance(value, list):
             raise DecodeError(f"expected a list in {where}, found {type(value).__name__}")
-        _check_bound(value, bound, where)
+        bound.check(value, where)
         return tuple(item.load(part, where) for part in value)
 
     return _Shape(optional=False, check=check, dump=lambda value: [item.dump(part) for part in value], load=load)
