@@ -7,7 +7,6 @@ acknowledges, opens it only in quarantine, and releases plaintext only for a `Ve
 import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import final
 
 import trio
@@ -102,7 +101,6 @@ class Receiver:
         self._offer: Offer | None = None
         self._blob: SealedBlob | None = None
         self._cipher: Signed[Receipt] | None = None
-        self._concluded = False
 
     async def greet(self, hello: Hello, remote_peer_id: str) -> Hello:
         """Prove who we are over the holder's nonce."""
@@ -228,14 +226,14 @@ class Receiver:
                 verified = await self._shared.judge(evidence_of(self._offer), now=self._context.clock())
                 package = await self._open(verified, release)
             receipt = verified_receipt(package, cipher=self._cipher, at=self._context.clock())
-            failed = None
+            failed_step = reason = None
         except VerificationFailed as failure:
             receipt = rejected_receipt(failure, cipher=self._cipher, at=self._context.clock())
-            failed = failure
+            failed_step, reason = failure.step, failure.message[:500]  # not the failure, which holds what was opened
         signed = envelope.sign(receipt, self._key)
         stage = Stage(receipt.stage.value)
         transfer_id = self._offer.transfer_id
-        if failed is not None:
+        if failed_step is not None:
             # an earlier process may have released the files and ended before it could say so
             await trio.to_thread.run_sync(withdraw, self._shared.settings, transfer_id)
         await self._context.records.conclude(
@@ -243,13 +241,16 @@ class Receiver:
             TransferState(stage.value),
             receipt=ReceiptRow(stage.value, signed.envelope, anchor=None),
             now=self._context.clock(),
-            failed_step=failed.step if failed else None,
-            reason=failed.message[:500] if failed else None,
+            failed_step=failed_step,
+            reason=reason,
         )
         # The outcome is durable and stays: a repeated offer gets this receipt. What follows is done again at the next
-        # start if we crash: whoever is notified puts the receipt on the ledger, and the chunks are deleted, which takes
-        # long enough to do it when the holder has the receipt.
-        self._concluded = True
+        # start if we crash: the chunks are deleted, and whoever is notified puts the receipt on the ledger.
+        if self._blob is not None:
+            blob, self._blob = self._blob, None
+            await trio.to_thread.run_sync(blob.unlink)
+            # the system takes 0.3 s to free 1 GiB, for which nobody has to wait
+            trio.lowlevel.start_thread_soon(blob.close, lambda _outcome: None)
         row = await self._context.records.find_transfer(transfer_id)
         assert row is not None, "the row was written above"
         self._shared.notify(row)
@@ -257,13 +258,15 @@ class Receiver:
 
     async def aclose(self) -> None:
         """Release files; what arrived stays for the next attempt, and nothing readable stays without a receipt."""
-        with trio.CancelScope(shield=True):
-            if self._blob is not None:
-                await trio.to_thread.run_sync(partial(_close, self._blob, concluded=self._concluded))
-            if self._cipher is not None:
-                await self._withdraw_unsigned(self._cipher.body.transfer_id)
-        if self._claim is not None:
-            self._shared.release(self._claim)
+        try:
+            with trio.CancelScope(shield=True):
+                if self._cipher is not None:
+                    await self._withdraw_unsigned(self._cipher.body.transfer_id)
+                if self._blob is not None:
+                    await trio.to_thread.run_sync(_close, self._blob)
+        finally:
+            if self._claim is not None:
+                self._shared.release(self._claim)
 
     async def _withdraw_unsigned(self, transfer_id: bytes) -> None:
         """Take files back whose receipt could not be kept, because the disk refused or a newer exchange took over."""
@@ -326,15 +329,11 @@ class Receiver:
             raise
 
 
-def _close(blob: SealedBlob, *, concluded: bool) -> None:
-    """Delete what nobody needs any more, else keep what arrived: a relay may cut a circuit before a sync is due."""
+def _close(blob: SealedBlob) -> None:
+    """Keep what arrived since the last sync: a relay may cut every circuit before the next one is due."""
     try:
-        # a disk that refuses keeps what was durable before; what it does not delete is deleted at the next start
-        with contextlib.suppress(EnvironmentProblem):
-            if concluded:
-                blob.discard()
-            else:
-                blob.sync()
+        with contextlib.suppress(EnvironmentProblem):  # a disk that refuses keeps what was durable before
+            blob.sync()
     finally:
         blob.close()
 

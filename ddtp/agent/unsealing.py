@@ -6,8 +6,8 @@ failure leaves nothing.
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final, final
@@ -28,14 +28,14 @@ from ddtp.protocol.leaves import FileHead, chunk_heads
 from ddtp.protocol.openings import FileOpening, Openings, parse_openings
 from ddtp.store.blobs import SealedBlob
 from ddtp.store.contents import ContentReader
-from ddtp.store.durable import make_directory, storage_errors, sync_directory, write_file
+from ddtp.store.durable import make_directory, storage_errors, sync_directory, sync_file, write_file
 from ddtp.store.new_file import NewFile, direct_buffer
 from ddtp.verify.steps import Step, checking
 from ddtp.verify.verified import VerifiedEvidence, VerifiedPackage
-from ddtp.verify.verifier import check_content
+from ddtp.verify.verifier import check_content, check_openings
 
 SYNCED_TOGETHER: Final = 128
-"""Small files that are open at once: an eighth of what a process may usually have open."""
+"""Files that are written before they are synced: a crash costs them all, and memory holds less than a chunk of each."""
 
 
 @final
@@ -75,6 +75,13 @@ class Unsealer:
                 encoded = self._content.read(self._header.openings_offset, self._header.openings_bytes)
                 openings = parse_openings(encoded, evidence.disclosure)
                 layout = read_layout(self._header, openings)
+            # before anything is made of what they say: names and sizes are then those that an issuer has signed
+            check_openings(
+                openings,
+                disclosure=evidence.disclosure,
+                manifest=evidence.manifest.body,
+                request=evidence.request.body,
+            )
             with checking(Step.CONTENT):
                 heads = list(self._open_files(openings, layout))
             package = check_content(evidence, openings, files={head.path: head for head in heads})
@@ -107,41 +114,40 @@ class Unsealer:
             raise
 
     def _open_files(self, openings: Openings, layout: Layout) -> Iterator[FileHead]:
-        size = self._header.chunk_size
-        for folder in {(self._quarantine / FILES / opening.head.path).parent for opening in openings.files}:
-            make_directory(folder)
-        parts = list(enumerate(openings.files))
-        small = [part for part in parts if part[1].head.size_bytes < size]
-        for start in range(0, len(small), SYNCED_TOGETHER):
-            yield from self._open_together(small[start : start + SYNCED_TOGETHER], layout)
-        for part in parts:
-            if part[1].head.size_bytes >= size:
-                yield from self._open_together([part], layout)
-
-    def _open_together(self, parts: Sequence[tuple[int, FileOpening]], layout: Layout) -> Sequence[FileHead]:
-        """Open some files, and sync them only then: while one is synced, a file system may let nobody make another."""
-        with ExitStack() as stack:
-            files, heads = [], []
-            for number, opening in parts:
-                file = NewFile(self._quarantine / FILES / opening.head.path, size_bytes=opening.head.size_bytes)
-                stack.callback(file.close)
-                files.append(file)
-                heads.append(self._open_file(opening, layout, number, file))
-            for _ in in_order(NewFile.sync, files, between=trio.from_thread.check_cancelled):
+        folder = self._quarantine / FILES
+        for parent in {(folder / opening.head.path).parent for opening in openings.files}:
+            make_directory(parent)
+            trio.from_thread.check_cancelled()
+        # small ones first, together: a large one takes its time
+        parts = sorted(enumerate(openings.files), key=lambda part: part[1].head.size_bytes >= self._header.chunk_size)
+        for start in range(0, len(parts), SYNCED_TOGETHER):
+            heads = []
+            for number, opening in parts[start : start + SYNCED_TOGETHER]:
+                heads.append(self._open_file(opening, layout, number))
+                trio.from_thread.check_cancelled()
+            # only now: while one file is synced, a file system may let nobody make another
+            paths = [folder / head.path for head in heads]
+            for _ in in_order(sync_file, paths, between=trio.from_thread.check_cancelled):
                 pass
-        return heads
+            # These files are on the disk, and their names are not; the names are made durable before the release.
+            yield from heads
 
-    def _open_file(self, opening: FileOpening, layout: Layout, part: int, file: NewFile) -> FileHead:
-        """Fill a file with what was sealed of it; return its head, computed anew."""
+    def _open_file(self, opening: FileOpening, layout: Layout, part: int) -> FileHead:
+        """Write a file from what was sealed of it; return its head, computed anew."""
         head = opening.head
         hasher = FileHasher(head.path, head.media_type, chunk_size=head.chunk_size, file_key=opening.file_key)
-        (start, whole), (tail, rest) = layout.file_extents(part)
-        self._open_chunks(opening, start, hasher, file)
-        if rest:
-            data = self._content.read(tail, rest)
-            hasher.add(data)
-            file.write_rest(data, offset=whole)
-        return finish_hash(hasher, self._quarantine / FILES / head.path, expected=head)
+        target = self._quarantine / FILES / head.path
+        file = NewFile(target, size_bytes=head.size_bytes)
+        try:
+            (start, whole), (tail, rest) = layout.file_extents(part)
+            self._open_chunks(opening, start, hasher, file)
+            if rest:
+                data = self._content.read(tail, rest)
+                hasher.add(data)
+                file.write_rest(data, offset=whole)
+        finally:
+            file.close()
+        return finish_hash(hasher, target, expected=head)
 
     def _open_chunks(self, opening: FileOpening, start: int, hasher: FileHasher, file: NewFile) -> None:
         """Open, hash and write the whole chunks of one file, several runs at a time.
@@ -175,8 +181,12 @@ class Unsealer:
                 rooms.put(room)
             return leaves.digests
 
-        for digests in in_order(open_run, range(0, total, step), between=trio.from_thread.check_cancelled):
-            hasher.append(digests, size_bytes=len(digests) // DIGEST_SIZE * size)
+        try:
+            for digests in in_order(open_run, range(0, total, step), between=trio.from_thread.check_cancelled):
+                hasher.append(digests, size_bytes=len(digests) // DIGEST_SIZE * size)
+        finally:
+            while not rooms.empty():  # a failure holds this frame, and would hold what was opened
+                rooms.get()
 
     def _move(self, destination: Path) -> None:
         make_directory(destination.parent)

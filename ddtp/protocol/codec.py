@@ -63,7 +63,7 @@ def encode(value: Value) -> bytes:
     Raises:
         DecodeError: The value has another type, or breaks a rule of spec/01.
     """
-    _check(value, 0, True)
+    _check(value, 0, integer_keys=True)
     # the library orders keys by length first (RFC 8949 s.4.2.3): for text keys, and for the four labels of spec/04,
     # that is the bytewise order of s.4.2.1
     return cbor2.dumps(value, canonical=True)
@@ -101,7 +101,7 @@ def decode(
         )
     except (cbor2.CBORDecodeError, ValueError, OverflowError) as err:
         raise DecodeError(f"expected deterministic CBOR, found broken input: {err}") from err
-    _check(value, 0, integer_keys)
+    _check(value, 0, integer_keys=integer_keys)
     if cbor2.dumps(value, canonical=True) != raw:
         raise DecodeError("expected the deterministic encoding of the value, found another encoding of it")
     return value  # type: ignore[no-any-return]  # _check has proven the type
@@ -152,7 +152,7 @@ def check_text(text: str) -> None:
             raise DecodeError(f"expected printable text, found the character U+{ord(character):04X}")
 
 
-def _check(value: object, depth: int, integer_keys: bool) -> None:
+def _check(value: object, depth: int, *, integer_keys: bool) -> None:
     if isinstance(value, bytes):
         return
     if isinstance(value, str):
@@ -168,7 +168,7 @@ def _check(value: object, depth: int, integer_keys: bool) -> None:
             _check_keys(value, integer_keys=integer_keys)
             items = value.values()
         for item in items:
-            _check(item, depth + 1, integer_keys)
+            _check(item, depth + 1, integer_keys=integer_keys)
     else:
         raise DecodeError(f"expected an integer, text, bytes, boolean, list or map, found {type(value).__name__}")
 

@@ -260,6 +260,14 @@ class SealedBlob:
             StorageFailed: The disk refuses.
         """
         self.close()
+        self.unlink()
+
+    def unlink(self) -> None:
+        """Delete the names of the blob; its room is free when it is closed.
+
+        Raises:
+            StorageFailed: The disk refuses.
+        """
         delete_blob(self.path.parent, self.path.stem)
 
     def _journaled(self, start: int, stop: int) -> Iterator[bytes]:

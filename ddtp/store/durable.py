@@ -81,6 +81,22 @@ def sync_directory(path: Path) -> None:
             os.close(descriptor)
 
 
+def sync_file(path: Path) -> None:
+    """Make a file durable that was written and closed; what the disk refused since is told here.
+
+    Raises:
+        NotFound: There is no such file.
+        DiskFull, StorageFailed: The disk refuses.
+    """
+    with storage_errors(path):
+        # for writing: other systems than Linux sync nothing else
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def open_temporary(path: Path) -> tuple[int, Path]:
     """Create a private file that is to become `path` when it is whole.
 

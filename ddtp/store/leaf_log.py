@@ -42,20 +42,22 @@ class LeafLog:
 
     def find(self, first: int, count: int) -> bytes | None:
         """Return the leaves of neighbouring chunks, or None if not all of them are there, and whole."""
-        if first + count > self._count:
+        if not 0 < count <= self._count - first:
             return None
         try:
             with storage_errors(self._path):
                 found = os.pread(self._descriptor, count * _RECORD_BYTES, first * _RECORD_BYTES)
         except EnvironmentProblem:
             return None
+        if len(found) != count * _RECORD_BYTES:
+            return None  # somebody has cut the file meanwhile
         records = [found[start : start + _RECORD_BYTES] for start in range(0, len(found), _RECORD_BYTES)]
         leaves = b"".join(record[:_LEAF_BYTES] for record in records)
         return leaves if _records(first, leaves) == found else None
 
     def keep(self, first: int, leaves: Buffer) -> None:
         """Remember the leaves of neighbouring chunks that follow those which are there, or are among them."""
-        if self._descriptor < 0 or first > self._count:
+        if self._descriptor < 0 or first > self._count or not leaves:
             return  # a gap would be taken for leaves
         try:
             with storage_errors(self._path):

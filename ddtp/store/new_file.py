@@ -1,7 +1,7 @@
-"""A file that several threads write at once, each at a place of its own, and that survives a power cut when it is done.
+"""A file that several threads write at once, each at a place of its own; `durable.sync_file` makes it durable.
 
 A large file goes past the memory in which the system keeps files, where the system allows it: the bytes are not copied
-there first, nothing else is driven out of it, and the last sync has nothing left to do. Methods block.
+there first, nothing else is driven out of it, and the sync has nothing left to do. Methods block.
 """
 
 import errno
@@ -9,6 +9,7 @@ import fcntl
 import mmap
 import os
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, final
 
@@ -25,7 +26,7 @@ _DIRECT: Final[int] = getattr(os, "O_DIRECT", 0)
 
 def direct_buffer(size_bytes: int) -> memoryview:
     """Return memory from which a disk can be written directly: it starts with a page."""
-    return memoryview(mmap.mmap(-1, size_bytes))
+    return memoryview(mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
 
 @final
@@ -34,7 +35,7 @@ class NewFile:
 
     Args:
         path: Where; its directory exists.
-        size_bytes: What it will hold; room for a large one is reserved now.
+        size_bytes: What it will hold; room for a large one is reserved now, where the file system can.
 
     Raises:
         DiskFull: There is no room.
@@ -47,16 +48,14 @@ class NewFile:
         self._counting = threading.Lock()
         self._unsynced_bytes = 0
         self._direct = False
-        with storage_errors(path):
+        with storage_errors(path), ExitStack() as stack:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             self._descriptor = os.open(path, flags, PRIVATE_FILE_MODE)
-            try:
-                if size_bytes >= DIRECT_LEAST_BYTES:
-                    os.posix_fallocate(self._descriptor, 0, size_bytes)
-                    self._direct = self._pass_memory()
-            except BaseException:
-                self.close()
-                raise
+            stack.callback(self.close)
+            if size_bytes >= DIRECT_LEAST_BYTES and self._pass_memory():
+                self._direct = True
+                self._reserve(size_bytes)
+            stack.pop_all()
 
     def write(self, data: memoryview, *, offset: int) -> None:
         """Write a piece; several threads may at once.
@@ -82,16 +81,6 @@ class NewFile:
             if self._direct:
                 self._stay_in_memory()
             write_all_at(self._descriptor, data, offset=offset)
-
-    def sync(self) -> None:
-        """Make the whole file durable.
-
-        Raises:
-            DiskFull, StorageFailed: The disk refuses.
-        """
-        with storage_errors(self._path):
-            os.fsync(self._descriptor)
-            # Content and size are on the disk; the name is not before its directory is.
 
     def close(self) -> None:
         """Close the file."""
@@ -132,6 +121,13 @@ class NewFile:
         except OSError:
             return False  # a file system that is memory itself
         return True
+
+    def _reserve(self, size_bytes: int) -> None:
+        try:
+            os.posix_fallocate(self._descriptor, 0, size_bytes)
+        except OSError as err:
+            if err.errno not in {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}:
+                raise  # what cannot be reserved is found out when it is written
 
     def _stay_in_memory(self) -> None:
         self._direct = False

@@ -40,5 +40,6 @@ def hollow(name: str, packages: Sequence[str], stand_ins: Mapping[str, str]) -> 
             setattr(sys.modules[module], wanted, object)
         yield
     finally:
-        for module in [each for each in sys.modules if each == name or each.startswith(f"{name}.")]:
-            del sys.modules[module]
+        for module in list(sys.modules):  # other threads may import others meanwhile
+            if module == name or module.startswith(f"{name}."):
+                sys.modules.pop(module, None)

@@ -18,6 +18,7 @@ extern PyObject *error_of_tag, *error_of_input;
 /* Views of the arguments of one call, released together. */
 typedef struct {
     Py_buffer views[7];
+    bool is_output[7];
     int count;
 } arguments;
 
@@ -30,6 +31,9 @@ bool check_size(const Py_buffer *view, Py_ssize_t size, const char *what);
 
 /* Checks that two views are the same place or do not touch each other. */
 bool check_apart(const Py_buffer *in, const Py_buffer *out, bool same_allowed);
+
+/* Checks that no view of a call that is written touches any other one. */
+bool check_outputs_apart(const arguments *taken);
 
 /* Checks the number of arguments of a call. */
 bool check_count(Py_ssize_t found, Py_ssize_t expected, const char *function);

@@ -13,6 +13,7 @@ Py_buffer *take(arguments *taken, PyObject *object, int flags)
     if (PyObject_GetBuffer(object, view, flags) < 0) {
         return NULL;
     }
+    taken->is_output[taken->count] = (flags & PyBUF_WRITABLE) != 0;
     taken->count++;
     return view;
 }
@@ -42,6 +43,18 @@ bool check_apart(const Py_buffer *in, const Py_buffer *out, bool same_allowed)
     }
     PyErr_SetString(error_of_input, "expected input and output that do not overlap, found that they do");
     return false;
+}
+
+bool check_outputs_apart(const arguments *taken)
+{
+    for (int out = 0; out < taken->count; out++) {
+        for (int other = 0; taken->is_output[out] && other < taken->count; other++) {
+            if (other != out && !check_apart(&taken->views[other], &taken->views[out], false)) {
+                return false;
+            }
+        }
+    }
+    return true;
 }
 
 bool check_count(Py_ssize_t found, Py_ssize_t expected, const char *function)
@@ -107,7 +120,8 @@ static PyObject *limit(PyObject *module, PyObject *name)
         return NULL;
     }
     for (int each = 0; each < CPU_LEVELS; each++) {
-        if (strcmp(cpu_name((cpu_level)each), text) == 0 && cpu_limit((cpu_level)each)) {
+        const char *const known = cpu_name((cpu_level)each);
+        if (strlen(known) == (size_t)size && strcmp(known, text) == 0 && cpu_limit((cpu_level)each)) {
             Py_RETURN_NONE;
         }
     }

@@ -11,11 +11,9 @@ typedef struct {
     sm3_hash hash;
 } state_object;
 
-static PyTypeObject *state_type;
-
-static PyObject *new_state(void)
+static PyObject *new_state(PyTypeObject *type)
 {
-    state_object *state = PyObject_New(state_object, state_type);
+    state_object *state = PyObject_New(state_object, type);
     if (state != NULL) {
         sm3_start(&state->hash);
     }
@@ -24,12 +22,11 @@ static PyObject *new_state(void)
 
 static PyObject *state_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
-    (void)type;
     if (PyTuple_Size(args) != 0 || (keywords != NULL && PyDict_Size(keywords) != 0)) {
         PyErr_SetString(PyExc_TypeError, "Sm3State() takes no arguments");
         return NULL;
     }
-    return new_state();
+    return new_state(type);
 }
 
 static void state_dealloc(PyObject *self)
@@ -64,7 +61,7 @@ static PyObject *state_digest(PyObject *self, PyObject *unused)
 static PyObject *state_copy(PyObject *self, PyObject *unused)
 {
     (void)unused;
-    PyObject *copy = new_state();
+    PyObject *copy = new_state(Py_TYPE(self));
     if (copy != NULL) {
         ((state_object *)copy)->hash = ((state_object *)self)->hash;
     }
@@ -115,7 +112,7 @@ static PyObject *leaves(PyObject *module, PyObject *const *args, Py_ssize_t coun
                      stride, heads->len, data->len);
         goto done;
     }
-    if (!check_size(out, messages * SM3_DIGEST_SIZE, "digests")) {
+    if (!check_size(out, messages * SM3_DIGEST_SIZE, "digests") || !check_outputs_apart(&taken)) {
         goto done;
     }
     const size_t last = (size_t)(data->len - (messages - 1) * stride);
@@ -236,6 +233,5 @@ bool add_sm3(PyObject *module)
     if (type == NULL) {
         return false;
     }
-    state_type = (PyTypeObject *)type;
     return PyModule_AddObjectRef(module, "Sm3State", type) == 0 && PyModule_AddFunctions(module, functions) == 0;
 }

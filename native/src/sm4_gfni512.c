@@ -502,6 +502,7 @@ TARGET static void message(const sm4_key *key_room, bool sealing, const uint8_t 
     hash = _mm_xor_si128(hash, ghash_sizes(aad_size, size));
     hash = ghash_multiply(hash, _mm_load_si128((const __m128i *)(const void *)key->powers[SM4_POWERS - 1]));
     store_reversed(tag, _mm_xor_si128(hash, tag_mask));
+    wipe(stream, sizeof stream);
 }
 
 INLINE __m512i ghash_multiply_lanes(__m512i first, __m512i second)
@@ -537,6 +538,7 @@ INLINE void expand_powers(x86_key *key, __m128i power)
     for (int i = 0; i < 16; i++) {
         _mm512_store_si512(key->powers[4 * i], quads[i]);
     }
+    wipe(quads, sizeof quads);
     memset(key->powers[SM4_POWERS], 0, sizeof key->powers - (size_t)SM4_POWERS * SM4_BLOCK_SIZE);
 }
 

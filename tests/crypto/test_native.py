@@ -113,6 +113,27 @@ def test_buffers_that_overlap_are_refused() -> None:
         _native.Sm4Gcm(KEY).seal_into(NONCE, view[1:51], b"", view[:66])
     with pytest.raises(DecodeError, match="overlap"):
         _native.Sm4Gcm(KEY).open_chunks_into(NONCE, 0, 1, 50, view[:66], None, None, None, None, view[50:])
+    with pytest.raises(DecodeError, match="overlap"):
+        _native.Sm4Gcm(KEY).open_chunks_into(NONCE, 0, 1, 50, bytes(66), bytes(64), view[:32], None, None, view[:50])
+    with pytest.raises(DecodeError, match="overlap"):
+        _native.Sm4Gcm(KEY).seal_chunks(NONCE, 0, 1, 50, view[:50], bytes(64), view[18:50], None, None)
+    with pytest.raises(DecodeError, match="overlap"):
+        _native.sm3_leaves(bytes(64), view[:50], 50, view[40:72])
+
+
+@pytest.mark.parametrize("size", [16, 300, 3000])
+def test_a_nonce_may_lie_where_the_result_goes(path: str, size: int) -> None:
+    """It is read once, before anything is written."""
+    cipher, plain = _native.Sm4Gcm(KEY), bytes(range(16)) * (size // 16 + 1)
+    room = bytearray(NONCE + bytes(size + 16))
+    cipher.seal_into(memoryview(room)[:12], plain[:size], b"", memoryview(room)[: size + 16])
+    assert bytes(room[: size + 16]) == cipher.seal(NONCE, plain[:size], b"")
+
+
+def test_a_path_is_named_exactly() -> None:
+    """Nothing after its name is overlooked."""
+    with pytest.raises(ValueError, match="portable"):
+        _native.limit("portable\0x")
 
 
 def test_an_index_does_not_wrap(path: str) -> None:
