@@ -123,6 +123,7 @@ def committed_texts() -> Iterator[Path]:
         hidden = parts == (".git",) or any(part.startswith(".") and part != ".ci" for part in parts[:-1])
         installed = (".egg-info", "__pycache__", "node_modules")
         generated = parts[0] in GENERATED or any(part.endswith(installed) for part in parts)
+        generated = generated or parts[:3] == ("native", "tests", "build")
         if path.is_file() and path.suffix in TEXT_SUFFIXES and not hidden and not generated:
             yield path
 
