@@ -247,10 +247,10 @@ class Receiver:
         # The outcome is durable and stays: a repeated offer gets this receipt. What follows is done again at the next
         # start if we crash: the chunks are deleted, and whoever is notified puts the receipt on the ledger.
         if self._blob is not None:
-            blob, self._blob = self._blob, None
-            await trio.to_thread.run_sync(blob.unlink)
+            await trio.to_thread.run_sync(self._blob.unlink)
             # the system takes 0.3 s to free 1 GiB, for which nobody has to wait
-            trio.lowlevel.start_thread_soon(blob.close, lambda _outcome: None)
+            trio.lowlevel.start_thread_soon(self._blob.close, lambda _outcome: None)
+            self._blob = None
         row = await self._context.records.find_transfer(transfer_id)
         assert row is not None, "the row was written above"
         self._shared.notify(row)

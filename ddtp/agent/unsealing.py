@@ -35,7 +35,7 @@ from ddtp.verify.verified import VerifiedEvidence, VerifiedPackage
 from ddtp.verify.verifier import check_content, check_openings
 
 SYNCED_TOGETHER: Final = 128
-"""Files that are written before they are synced: a crash costs them all, and memory holds less than a chunk of each."""
+"""Files that are written before they are synced; small ones take at most 8 MiB of memory until then."""
 
 
 @final

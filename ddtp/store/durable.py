@@ -73,12 +73,7 @@ def sync_directory(path: Path) -> None:
         NotFound: There is no such directory.
         StorageFailed: The disk refuses.
     """
-    with storage_errors(path):
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
 def sync_file(path: Path) -> None:
@@ -88,9 +83,12 @@ def sync_file(path: Path) -> None:
         NotFound: There is no such file.
         DiskFull, StorageFailed: The disk refuses.
     """
+    _sync(path, os.O_WRONLY)  # other systems than Linux sync nothing else
+
+
+def _sync(path: Path, flags: int) -> None:
     with storage_errors(path):
-        # for writing: other systems than Linux sync nothing else
-        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, flags | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
         finally:

@@ -98,6 +98,7 @@ class NoiseSession:
                 sent = await self._socket.socket.send(self._unsent)
             except (OSError, trio.ClosedResourceError) as err:
                 # What the peer has sent before it left may still be read, so the socket stays.
+                self._unsent = self._unsent[:0]
                 raise trio.BrokenResourceError("the connection broke") from err
             self._unsent = self._unsent[sent:]
 
