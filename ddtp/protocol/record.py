@@ -133,6 +133,9 @@ class Record:
         missing = [name for name, shape in shapes.items() if not shape.optional and name not in value]
         if missing:
             raise DecodeError(f"expected the field {missing[0]!r} in {cls.__name__}, found none")
+        if None in value.values():
+            # in a record it stands for a field that is absent
+            raise DecodeError(f"expected a value in every field of {cls.__name__}, found none in one")
         loaded = {name: shapes[name].load(item, f"{cls.__name__}.{name}") for name, item in value.items()}
         return cls(**{name: loaded.get(name) for name in shapes})
 

@@ -75,6 +75,14 @@ def test_flipped_bit(specimen: Specimen, data: st.DataObject) -> None:
     assert other.encode() == altered
 
 
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Specimen)])
+@given(specimen=SPECIMENS)
+def test_nothing_in_a_field(name: str, specimen: Specimen) -> None:
+    """An absent field is left out; one that is there and empty is refused, optional or not."""
+    with pytest.raises(DecodeError):
+        Specimen.from_value({**specimen.to_value(), name: None})
+
+
 @given(SPECIMENS, st.sampled_from([field.name for field in dataclasses.fields(Specimen)]), st.data())
 def test_other_value_in_a_field(specimen: Specimen, name: str, data: st.DataObject) -> None:
     """Any value in any field gives a record that encodes to it, or a DecodeError."""
