@@ -19,10 +19,12 @@ from tests.cli.conftest import ROOT, _take_terminal
 pytestmark = pytest.mark.slow
 
 PROGRAM = """
-import sys, time
+import os, sys, time
 from ddtp.cli._keys import keys
-with keys(lambda key: print("key", repr(key), flush=True)) as pressable:
-    print("ready", pressable, flush=True)
+def say(text):
+    os.write(1, f"{text}\\n".encode())  # in one piece: two threads write
+with keys(lambda key: say(f"key {key!r}")) as pressable:
+    say(f"ready {pressable}")
     if "raise" in sys.argv:
         raise RuntimeError
     for _ in range(600):
@@ -107,7 +109,7 @@ def test_keys_arrive_without_a_return(terminals: list[Terminal]) -> None:
         terminal.expect(seen)
     terminal.seen = ""
     terminal.press(b"ddtp transfers")
-    time.sleep(0.3)
+    time.sleep(1)  # else the next key would be taken for a part of it
     terminal.press(b"x")
     terminal.expect("key 'x'")
     assert "'p'" not in terminal.seen
