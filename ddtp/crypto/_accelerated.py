@@ -66,8 +66,7 @@ class NativeSm4Gcm:
 
     def seal_chunks(self, run: ChunkRun, plain: Buffer, /) -> bytes:
         """Return the sealed chunks."""
-        head = (run.base_nonce, run.first, run.count, run.chunk_size)
-        return self._core.seal_chunks(*head, plain, *_both(run.plain), *_both(run.sealed))
+        return self._core.seal_chunks(*_arguments(run, plain))
 
     def open_chunks(self, run: ChunkRun, sealed: Buffer, /) -> bytes:
         """Return the plain chunks.
@@ -75,8 +74,7 @@ class NativeSm4Gcm:
         Raises:
             AuthenticationFailed: A tag does not match.
         """
-        head = (run.base_nonce, run.first, run.count, run.chunk_size)
-        return self._core.open_chunks(*head, sealed, *_both(run.plain), *_both(run.sealed))
+        return self._core.open_chunks(*_arguments(run, sealed))
 
     def open_chunks_into(self, run: ChunkRun, sealed: Buffer, out: WritableBuffer, /) -> None:
         """Write the plain chunks to `out`.
@@ -84,11 +82,17 @@ class NativeSm4Gcm:
         Raises:
             AuthenticationFailed: A tag does not match.
         """
-        head = (run.base_nonce, run.first, run.count, run.chunk_size)
-        self._core.open_chunks_into(*head, sealed, *_both(run.plain), *_both(run.sealed), out)
+        self._core.open_chunks_into(*_arguments(run, sealed), out)
 
 
-def _both(leaves: Leaves | None) -> tuple[Buffer | None, bytearray | None]:
+_Both = tuple[Buffer | None, bytearray | None]
+
+
+def _arguments(run: ChunkRun, data: Buffer) -> tuple[bytes, int, int, int, Buffer, *_Both, *_Both]:
+    return (run.base_nonce, run.first, run.count, run.chunk_size, data, *_both(run.plain), *_both(run.sealed))
+
+
+def _both(leaves: Leaves | None) -> _Both:
     return (None, None) if leaves is None else (leaves.heads, leaves.digests)
 
 

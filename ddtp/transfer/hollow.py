@@ -13,19 +13,19 @@ from types import ModuleType
 
 
 @contextmanager
-def hollow(name: str, packages: Sequence[str], stand_ins: Mapping[str, str]) -> Iterator[None]:
+def hollow(packages: Sequence[str], stand_ins: Mapping[str, str]) -> Iterator[None]:
     """Let modules of a package be imported in the `with` block without running its packages.
 
     If the package has been imported already nothing is hollow, and nothing is forgotten.
 
     Args:
-        name: The package.
         packages: It and those below it that are not to run, each after the one that holds it.
         stand_ins: Modules that are not to run, with the one name that others want of them.
 
     Raises:
         ImportError: There is no such package.
     """
+    name = packages[0]
     if name in sys.modules:
         yield
         return

@@ -25,7 +25,6 @@ from ddtp.transfer.noise import NoiseSession
 from ddtp.transfer.yamux import RawYamux, Yamux
 
 with hollow(
-    "libp2p",
     ("libp2p", "libp2p.transport", "libp2p.transport.quic"),
     {"libp2p.transport.quic.stream": "QUICStream"},  # an alias of a type, in a module that others need
 ):

@@ -37,6 +37,6 @@ assert ours.Identity(bytes(32)).peer_id.startswith("12D3KooW")
 
 def test_a_package_that_is_missing_is_told() -> None:
     """And nothing of it stays behind."""
-    with pytest.raises(ImportError, match="found none"), hollow("no_such_package", ["no_such_package"], {}):
+    with pytest.raises(ImportError, match="found none"), hollow(["no_such_package"], {}):
         pass
     assert "no_such_package" not in sys.modules
