@@ -350,8 +350,8 @@ async def serve(config: Config, *, passphrase: str | None, ready: Callable[[Sign
             await nursery.start(partial(announce, agent.host.addresses, config.lan))
             await _hold_places(agent, nursery)
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-                ready(card)
                 _log.info("serving", extra={"roles": sorted(role.value for role in config.roles)})
+                ready(card)
                 async for number in signals:
                     _log.info("stopping", extra={"signal": signal.Signals(number).name})
                     break

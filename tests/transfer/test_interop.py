@@ -97,7 +97,7 @@ class StockStream:
 @pytest.mark.parametrize("echoing", ["stock", "ours"])
 async def test_we_dial_libp2p(echoing):
     """A stream that we open carries 10 MiB each way, whoever echoes."""
-    ours, theirs = Identity(os.urandom(32)), Identity(os.urandom(32))
+    ours, theirs, done = Identity(os.urandom(32)), Identity(os.urandom(32)), trio.Event()
     async with socket_pair() as (left, right), trio.open_nursery() as nursery:
 
         async def peer():
@@ -106,12 +106,14 @@ async def test_we_dial_libp2p(echoing):
             stream = await muxer.accept_stream()
             await Multiselect({PROTOCOL: None}).negotiate(MultiselectCommunicator(stream), SECONDS)
             await (echo if echoing == "stock" else compare)(StockStream(stream))
+            done.set()
 
         nursery.start_soon(peer)
         with trio.fail_after(SECONDS):
             async with running(await secure(left, ours, expected_peer_id=theirs.peer_id)) as connection:
                 stream = await connection.open_stream(PROTOCOL)
                 await (compare if echoing == "stock" else echo)(stream)
+                await done.wait()  # a connection that closes resets what libp2p still writes
         nursery.cancel_scope.cancel()
 
 
@@ -119,7 +121,7 @@ async def test_we_dial_libp2p(echoing):
 @pytest.mark.parametrize("echoing", ["stock", "ours"])
 async def test_libp2p_dials_us(echoing):
     """A stream that libp2p opens carries 10 MiB each way, whoever echoes."""
-    ours, theirs = Identity(os.urandom(32)), Identity(os.urandom(32))
+    ours, theirs, done = Identity(os.urandom(32)), Identity(os.urandom(32)), trio.Event()
     async with socket_pair() as (left, right), trio.open_nursery() as nursery:
 
         async def peer():
@@ -129,6 +131,7 @@ async def test_libp2p_dials_us(echoing):
             stream = await muxer.open_stream()
             await MultiselectClient().select_one_of([PROTOCOL], MultiselectCommunicator(stream), SECONDS)
             await (echo if echoing == "stock" else compare)(StockStream(stream))
+            done.set()
 
         nursery.start_soon(peer)
         with trio.fail_after(SECONDS):
@@ -137,6 +140,7 @@ async def test_libp2p_dials_us(echoing):
                 stream = await connection.accept_stream()
                 assert await stream.negotiate([PROTOCOL]) == PROTOCOL
                 await (compare if echoing == "stock" else echo)(stream)
+                await done.wait()  # a connection that closes resets what libp2p still writes
         nursery.cancel_scope.cancel()
 
 
