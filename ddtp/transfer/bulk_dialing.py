@@ -46,7 +46,8 @@ class BulkDialing:
                 wanted = await self._open(opened)
                 await self._open_more(opened, wanted - 1)
                 await self._present(token, opened)
-                links = [SocketLink(connection.take_socket()) for connection in opened]
+                taken = [connection.take_socket() for connection in opened]
+                links = [SocketLink(socket) for socket in taken]
         except _FAILURES as err:
             _log.info("no bulk connection to %s: %s", self._address.multiaddr, err)
         finally:

@@ -62,19 +62,33 @@ def channels_for(socket: trio.SocketStream) -> int:
 
 @final
 class SocketLink:
-    """A `BulkLink` over a TCP connection that has been taken over."""
+    """A `BulkLink` over a TCP connection that has been taken over.
+
+    Trio's own sockets let other tasks run after every call. This one does so only when it waits: at this rate of calls
+    that spares a tenth of the processor time of each side.
+
+    Args:
+        socket: Its descriptor is taken; the object is closed from then on.
+    """
 
     def __init__(self, socket: trio.SocketStream) -> None:
-        self._socket = socket
+        self._socket = sockets.socket(fileno=socket.socket.detach())
+        self._socket.setblocking(False)
+        self._low_water = 0
 
     async def send(self, *parts: Buffer, moved: Callable[[int], None]) -> None:
         """See `BulkLink`."""
         rest, whole = [memoryview(part) for part in parts], False
         try:
+            await trio.lowlevel.checkpoint_if_cancelled()
             while rest:
-                sent = await self._socket.socket.sendmsg(rest)
-                moved(sent)
-                rest = _after(rest, sent)
+                try:
+                    sent = self._socket.sendmsg(rest)
+                except BlockingIOError:
+                    await trio.lowlevel.wait_writable(self._socket.fileno())
+                else:
+                    moved(sent)
+                    rest = _after(rest, sent)
             whole = True
         except (OSError, trio.ClosedResourceError) as err:
             raise trio.BrokenResourceError("the connection broke") from err
@@ -84,12 +98,17 @@ class SocketLink:
 
     async def receive_into(self, view: memoryview, *, least: int, moved: Callable[[int], None]) -> int:
         """See `BulkLink`."""
-        raw, total = self._socket.socket, 0
+        total = 0
         try:
+            await trio.lowlevel.checkpoint_if_cancelled()
             while total < least:
                 # else Linux wakes us for every few packets; never more than what is surely still to come
-                raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVLOWAT, min(least - total, PIECE_BYTES))
-                received = await raw.recv_into(view[total:])
+                self._wake_at(min(least - total, PIECE_BYTES))
+                try:
+                    received = self._socket.recv_into(view[total:])
+                except BlockingIOError:
+                    await trio.lowlevel.wait_readable(self._socket.fileno())
+                    continue
                 if not received:
                     raise trio.BrokenResourceError("the connection ended")
                 moved(received)
@@ -98,17 +117,27 @@ class SocketLink:
         except (OSError, trio.ClosedResourceError) as err:
             raise trio.BrokenResourceError("the connection broke") from err
 
+    def _wake_at(self, size: int) -> None:
+        if size != self._low_water:
+            self._socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVLOWAT, size)
+            self._low_water = size
+
     async def begins(self) -> bool:
         """See `BulkLink`."""
-        raw = self._socket.socket
         try:
-            return bool(await raw.recv(1, sockets.MSG_PEEK))
+            while True:
+                try:
+                    return bool(self._socket.recv(1, sockets.MSG_PEEK))
+                except BlockingIOError:
+                    await trio.lowlevel.wait_readable(self._socket.fileno())
         except (OSError, trio.ClosedResourceError):
             return False
 
     def close(self) -> None:
         """See `BulkLink`."""
-        self._socket.socket.close()
+        if self._socket.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._socket.fileno())
+            self._socket.close()
 
 
 def _after(parts: Sequence[memoryview], sent_bytes: int) -> list[memoryview]:
@@ -137,8 +166,8 @@ class Expected:
         await self._complete.wait()
         return tuple(self._links[number] for number in range(self._channels))
 
-    def add(self, ticket: Ticket, link: BulkLink, remote_peer_id: str) -> None:
-        """Take a connection.
+    def check(self, ticket: Ticket, remote_peer_id: str) -> None:
+        """Check that a connection is one of those that are expected.
 
         Raises:
             ProtocolViolation: It is somebody else's, or does not fit those that came before.
@@ -151,6 +180,18 @@ class Expected:
             )
         if (self._links and ticket.channels != self._channels) or ticket.number in self._links:
             raise ProtocolViolation("expected a bulk connection that fits the others, found one that does not")
+
+    def add(self, ticket: Ticket, link: BulkLink, remote_peer_id: str) -> None:
+        """Take a connection.
+
+        Raises:
+            ProtocolViolation: As `check` does; the connection is closed.
+        """
+        try:
+            self.check(ticket, remote_peer_id)
+        except ProtocolViolation:
+            link.close()
+            raise
         self._channels = ticket.channels
         self._links[ticket.number] = link
         if len(self._links) == self._channels:

@@ -343,8 +343,9 @@ async def _hand_over(connection: Handover, desk: Desk, *, seconds: float) -> Non
     with trio.fail_after(seconds):
         ticket = parse_ticket(await connection.read(TICKET.size))
         expected = desk.find(ticket.token)
-        expected.add(ticket, SocketLink(connection.take_socket()), connection.peer_id)
+        expected.check(ticket, connection.peer_id)
         await connection.write(READY)
+        expected.add(ticket, SocketLink(connection.take_socket()), connection.peer_id)
     await expected.released.wait()
 
 
