@@ -3,9 +3,9 @@
 Of libp2p 0.8.1 only the Noise handshake and its kinds of keys are used. `new_host`, the session after the handshake,
 Yamux and multistream-select are replaced (decisions 0006 and 0029). What is left to contain, each at the line that says
 so and with its test in tests/transfer/test_libp2p.py, until a version that no longer does it is the tested one:
-a read that gives up after 100 partial ones (`_Link.read`), identities that are not Ed25519 (`secure`), errors of other
-libraries that escape (`_translated`), and ERROR lines about what strangers do (`check_library`). Nothing of libp2p is
-patched, and none of its errors leaves this module.
+a read that gives up after 100 partial ones and keys that take seconds to parse (`_Link.read`), identities that are not
+Ed25519 (`secure`), errors of other libraries that escape (`_translated`), and ERROR lines about what strangers do
+(`check_library`). Nothing of libp2p is patched, and none of its errors leaves this module.
 """
 
 import logging
@@ -45,6 +45,10 @@ TESTED_VERSION: Final = "0.8.1"
 """The reasoning of this module is about this version; another one has to pass its tests first."""
 
 YAMUX: Final = "/yamux/1.0.0"
+
+MAX_HANDSHAKE_BYTES: Final = 1024
+"""Of one message of the handshake: key, signature and extensions of an Ed25519 identity have less than 400. Upstream
+parses the key before it knows the peer, and an RSA key of 64 KiB can hold its process for 13 s."""
 
 ED25519_PREFIX: Final = bytes.fromhex("002408011220")
 """Of a peer id: identity multihash of 36 bytes, a protobuf with key type Ed25519 and 32 bytes of key."""
@@ -106,8 +110,13 @@ class Connection:
             ProtocolViolation: The peer does not speak it.
             trio.BrokenResourceError: The connection is over.
         """
-        raw = self._muxer.open_stream()
-        await multistream.select(protocol, raw)
+        raw, chosen = self._muxer.open_stream(), False
+        try:
+            await multistream.select(protocol, raw)
+            chosen = True
+        finally:
+            if not chosen:
+                raw.drop()
         return raw
 
     async def accept_stream(self) -> RawYamux | None:
@@ -232,15 +241,18 @@ def _go_on(socket: trio.SocketStream, shaken: ISecureConn) -> NoiseSession:
 class _Link(IRawConnection):
     """A TCP socket as libp2p wants it for the handshake; it never reads ahead.
 
-    `read` returns all `n` bytes: upstream gives up after 100 partial reads, which slow links cause. What upstream asks
-    for is bounded by the two bytes that announce a message.
+    `read` returns all `n` bytes: upstream gives up after 100 partial reads, which slow links cause. It refuses to read
+    more than a message of ours may have: upstream asks for as much as the peer has announced.
     """
 
-    def __init__(self, socket: trio.SocketStream) -> None:
+    def __init__(self, socket: trio.SocketStream, *, most_bytes: int = MAX_HANDSHAKE_BYTES) -> None:
         self._socket = socket
+        self._most_bytes = most_bytes
 
     async def read(self, n: int | None = None) -> bytes:
         wanted = 1 if n is None else n
+        if wanted > self._most_bytes:
+            raise ProtocolViolation(f"expected a handshake message of at most {self._most_bytes} bytes, found {wanted}")
         taken = b""
         while len(taken) < wanted:
             data = await self._socket.receive_some(wanted - len(taken))
@@ -293,7 +305,7 @@ def _is_ed25519(peer_id: ID) -> bool:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except trio.BrokenResourceError:
+    except (trio.BrokenResourceError, ProtocolViolation):
         raise
     except Exception as err:
         # Nobody lists what libp2p and the libraries below it raise for bad bytes, and nothing of ours runs in here.

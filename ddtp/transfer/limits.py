@@ -15,8 +15,8 @@ class HostLimits:
     """Bounds of one host.
 
     Attributes:
-        connections: Inbound at a time: each costs a socket and about 100 KiB, and 256 stay below every default
-            limit of open files.
+        connections: Inbound at a time: each costs a socket and about 100 KiB, one that was busy up to 1 MiB; 256 stay
+            below every default limit of open files.
         connections_per_address: From one IP address (IPv6: from one /64), identity unknown: a branch behind one
             gateway fits, one stranger cannot take all places.
         connections_per_peer: From one proven identity: an institution's workers fit.
@@ -26,7 +26,7 @@ class HostLimits:
             four more addresses find room beside a greedy one. Below half there is room for all, so that many
             people behind one gateway, or on one machine, are not told apart from one stranger.
         bulk_connections: That carry chunks, at a time, shared as the streams of a protocol: one that is refused makes a
-            transfer slower and nothing else. Each holds four frames (1 MiB) at most.
+            transfer slower and nothing else. Each session holds eight frames of 1 MiB at most.
         handshake_seconds: From TCP to Yamux, and again from a new stream to its protocol: ten round trips over a
             satellite.
         idle_seconds: A connection without streams is closed: longer than a person needs for the next step is waste.

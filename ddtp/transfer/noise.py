@@ -27,6 +27,9 @@ MAX_PLAIN_BYTES: Final = MAX_MESSAGE_BYTES - TAG_BYTES
 FIRST_BUFFER_BYTES: Final = LENGTH.size + MAX_MESSAGE_BYTES
 """One message. A connection that carries little never needs more."""
 
+MANY_MESSAGES: Final = 256
+"""Decrypted before others have their turn: of messages of a few bytes the largest buffer holds 30,000."""
+
 MAX_BUFFER_BYTES: Final = 8 * FIRST_BUFFER_BYTES
 """Per system call once the peer fills the buffer: half a megabyte, which a second-level cache holds."""
 
@@ -72,14 +75,16 @@ class NoiseSession:
 
     async def receive(self) -> Sequence[bytes]:
         """Return the plaintext of all messages that have arrived, at least one byte; raises as `read` does."""
-        messages = [self._plain.take(len(self._plain))]
-        while not any(messages):
-            await self._receive_some(len(self._received) - self._end)
-            is_full = self._end == len(self._received)
-            messages = self._open_messages()
-            if is_full and len(self._received) < MAX_BUFFER_BYTES:
-                self._grow()
-        return messages
+        if self._plain:
+            return [self._plain.take(len(self._plain))]
+        while not any(opened := self._open_messages()):
+            if opened:  # and all of them are empty
+                await trio.lowlevel.checkpoint()
+            else:
+                await self._receive_some(len(self._received) - self._end)
+                if self._end == len(self._received) < MAX_BUFFER_BYTES:
+                    self._grow()
+        return opened
 
     @property
     def is_behind(self) -> bool:
@@ -145,10 +150,10 @@ class NoiseSession:
         self._end += count
 
     def _open_messages(self) -> list[bytes]:
-        """Decrypt what has arrived completely, and move the rest to the front."""
-        opened = []
+        """Decrypt what has arrived completely, up to `MANY_MESSAGES`, and move the rest to the front."""
+        opened: list[bytes] = []
         received, start, end = self._received, self._start, self._end
-        while end - start >= LENGTH.size:
+        while end - start >= LENGTH.size and len(opened) < MANY_MESSAGES:
             (length,) = LENGTH.unpack_from(received, start)
             if end - start - LENGTH.size < length:
                 break

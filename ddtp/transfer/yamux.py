@@ -19,17 +19,18 @@ from ddtp.transfer.records import WINDOW_BYTES
 FIRST_WINDOW_BYTES: Final = 256 * 1024
 """What Yamux gives to each direction of a new stream; more is granted when the protocol of the stream is known."""
 
-MAX_UNREAD_BYTES: Final = 8 * WINDOW_BYTES
-"""Unread per connection: eight full windows, though a connection may carry more streams than that."""
+LENT_BYTES: Final = 8 * (WINDOW_BYTES - FIRST_WINDOW_BYTES)
+"""Per connection, for windows beyond their first size: eight streams have a full one, more share it. With the first
+windows that is all that a peer can leave unread here, so whoever keeps to the windows is never cut off for it."""
 
-MAX_STREAMS: Final = 256
-"""That the peer may have open at a time; how many of them are served is for the host to say."""
+MAX_STREAMS: Final = 64
+"""That each side may have open at a time; how many of the peer's are served is for the host to say."""
 
 MAX_ANSWER_BYTES: Final = 4096 * HEADER.size
 """Answers (to pings, to new streams) that wait to be sent: more than any peer asks for that reads them too."""
 
 MANY_FRAMES: Final = 256
-"""In one message, after which others have their turn: a message of nothing but headers takes 20 ms."""
+"""Messages, headers and pieces of payload after which others have their turn: they take up to 4 ms."""
 
 GO_AWAY_SECONDS: Final = 1.0
 """For telling a peer that it broke the protocol; it learns it from the closed connection otherwise."""
@@ -77,6 +78,8 @@ class Yamux:
         self._is_initiator = is_initiator
         self._next_stream_id = 1 if is_initiator else 2
         self._streams: dict[int, RawYamux] = {}
+        self._theirs = 0
+        self._spare_bytes = LENT_BYTES
         self._newcomers_in, self._newcomers = trio.open_memory_channel[RawYamux](MAX_STREAMS)
         self._is_over = False
         self._peer_leaves = False
@@ -85,7 +88,6 @@ class Yamux:
         self._receiver: RawYamux | None = None
         self._payload_left = 0
         self._flags_after_payload = 0
-        self._unread_bytes = 0
         # sending
         self._writing = trio.Lock()
         self._answers = bytearray()
@@ -116,9 +118,9 @@ class Yamux:
         """Open a stream; the peer learns it at the latest with the first bytes.
 
         Raises:
-            trio.BrokenResourceError: The connection is over, or the peer takes no more streams.
+            trio.BrokenResourceError: The connection is over, the peer takes no more streams, or we have too many.
         """
-        if self._is_over or self._peer_leaves:
+        if self._is_over or self._peer_leaves or len(self._streams) - self._theirs >= MAX_STREAMS:
             raise trio.BrokenResourceError("the connection takes no more streams")
         stream_id = self._next_stream_id
         self._next_stream_id += 2
@@ -128,10 +130,10 @@ class Yamux:
 
     async def accept_stream(self) -> "RawYamux | None":
         """Wait for a stream that the peer opens, its protocol still unknown; None when the connection is over."""
-        try:
-            return await self._newcomers.receive()
-        except trio.EndOfChannel:
-            return None
+        async for stream in self._newcomers:
+            if not stream.is_dead:
+                return stream
+        return None
 
     def close_now(self) -> None:
         """Close the connection; `run` then ends."""
@@ -159,13 +161,20 @@ class Yamux:
             if self._answers:
                 await self._send()
 
-    def count_unread(self, size_bytes: int) -> None:
-        """Keep account of what has arrived (positive) and what was read or dropped (negative)."""
-        self._unread_bytes += size_bytes
+    def lend(self, wanted_bytes: int) -> int:
+        """Return by how much a window may grow; `take_back` it when nothing of it is in use any more."""
+        lent = min(wanted_bytes, self._spare_bytes)
+        self._spare_bytes -= lent
+        return lent
+
+    def take_back(self, lent_bytes: int) -> None:
+        """Let other windows grow by what one had too much."""
+        self._spare_bytes += lent_bytes
 
     def forget(self, stream: "RawYamux") -> None:
         """Drop a stream that has ended; frames that still come for it are ignored."""
-        self._streams.pop(stream.stream_id, None)
+        if self._streams.pop(stream.stream_id, None) is not None and not self._is_ours(stream.stream_id):
+            self._theirs -= 1
 
     # --- sending ---
 
@@ -200,10 +209,13 @@ class Yamux:
     # --- receiving ---
 
     async def _receive_all(self) -> None:
+        handled = 0
         with suppress(trio.BrokenResourceError):
             while True:
                 for data in await self._session.receive():
-                    if self._handle_data(data) > MANY_FRAMES:
+                    handled += 1 + self._handle_data(data)
+                    if handled > MANY_FRAMES:
+                        handled = 0
                         await trio.lowlevel.checkpoint()
                     if len(self._answers) > MAX_ANSWER_BYTES:
                         raise ProtocolViolation("expected a peer that reads what it asks for, found one that does not")
@@ -226,8 +238,6 @@ class Yamux:
                 self._payload_left, self._flags_after_payload = frame.number, frame.flags
                 if self._receiver is not None:
                     self._receiver.expect(frame.number)
-                    if self._unread_bytes + frame.number > MAX_UNREAD_BYTES:
-                        raise ProtocolViolation(f"expected at most {MAX_UNREAD_BYTES} unread bytes, found more")
                 if not frame.number:
                     self._handle_flags(self._receiver, frame.flags)
             case FrameType.WINDOW_UPDATE:
@@ -258,17 +268,21 @@ class Yamux:
         stream = self._streams.get(frame.stream_id)
         if not frame.flags & SYN:
             return stream
-        if stream is not None or (frame.stream_id % 2 == 1) is self._is_initiator:
+        if stream is not None or self._is_ours(frame.stream_id):
             raise ProtocolViolation(f"expected a new stream of the peer's own, found number {frame.stream_id}")
         waiting = self._newcomers_in.statistics().current_buffer_used
-        if max(waiting, len(self._streams)) >= MAX_STREAMS:
+        if max(waiting, self._theirs) >= MAX_STREAMS:
             self.answer(Frame(FrameType.WINDOW_UPDATE, frame.stream_id, RST))
             return None
         stream = RawYamux(self, frame.stream_id)
         self._newcomers_in.send_nowait(stream)
         self._streams[frame.stream_id] = stream
+        self._theirs += 1
         self.answer(Frame(FrameType.WINDOW_UPDATE, frame.stream_id, ACK))
         return stream
+
+    def _is_ours(self, stream_id: int) -> bool:
+        return (stream_id % 2 == 1) is self._is_initiator
 
     def _end(self) -> None:
         self._is_over = True
@@ -293,14 +307,22 @@ class RawYamux:
         self._muxer = muxer
         self._changed = trio.lowlevel.ParkingLot()
         self._is_broken = False
-        # receiving half: the peer may fill what is unread up to the window, and knows of self._granted_bytes
+        # receiving half: the peer may fill what is unread up to the window, and knows of self._granted_bytes; of what
+        # it has spent of them, self._coming_bytes are still on their way
         self._unread = Pieces()
-        self._window_bytes = FIRST_WINDOW_BYTES
+        self._coming_bytes = 0
+        self._window_bytes = self._wanted_bytes = FIRST_WINDOW_BYTES
         self._granted_bytes = FIRST_WINDOW_BYTES
         self._peer_has_ended = False
         # sending half
         self._credit_bytes = FIRST_WINDOW_BYTES
         self._has_ended = False
+        self._is_torn = False
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether nothing can come of it any more: the peer has reset it, and what it sent before was read."""
+        return self._is_broken and not self._unread
 
     async def negotiate(
         self, protocols: Collection[str], *, admit: Callable[[str], None] = lambda _protocol: None
@@ -327,23 +349,25 @@ class RawYamux:
             self._check_whole()
             await self._changed.park()
         piece = self._unread.pop(max_bytes)
-        self._muxer.count_unread(-len(piece))
         if self._room() >= self._window_bytes // 2:
             self._grant()
+        self._shrink_if_over()
         return piece
 
     async def write(self, data: Piece) -> None:
         """See `stream.RawStream`."""
-        rest = memoryview(data)
+        self._check_sendable()
+        rest, self._is_torn = memoryview(data), True
         while rest:
             while not self._credit_bytes:
-                self._check_sendable()
+                self._check_whole()
                 await self._changed.park()
             rest = await self._muxer.send_data(self, rest)
+        self._is_torn = False
 
     async def close(self) -> None:
         """See `stream.RawStream`."""
-        self._check_whole()
+        self._check_untorn()
         if not self._has_ended:
             self._has_ended = True
             self._muxer.answer(Frame(FrameType.WINDOW_UPDATE, self.stream_id, FIN))
@@ -352,19 +376,26 @@ class RawYamux:
 
     async def reset(self) -> None:
         """See `stream.RawStream`."""
-        self._muxer.count_unread(-len(self._unread))
-        self._unread.clear()
-        if not (self._is_broken or (self._has_ended and self._peer_has_ended)):
-            self.break_off()
-            self._muxer.answer(Frame(FrameType.WINDOW_UPDATE, self.stream_id, RST))
+        if self.drop():
             with suppress(trio.BrokenResourceError):
                 await self._muxer.flush()
+
+    def drop(self) -> bool:
+        """End both directions as `reset` does, but only have the peer told soon; return whether it is to be told."""
+        self._unread.clear()
+        self._shrink_if_over()
+        if self._is_broken or (self._has_ended and self._peer_has_ended):
+            return False
+        self.break_off()
+        self._muxer.answer(Frame(FrameType.WINDOW_UPDATE, self.stream_id, RST))
+        return True
 
     # --- for the muxer ---
 
     def widen(self, flags: int = 0) -> None:
-        """Grant the whole window, in a frame with `flags`; the reader drains the stream from now on."""
-        self._window_bytes = WINDOW_BYTES
+        """Grant the whole window, in a frame with `flags`; the reader drains it from now on. What cannot be lent now
+        is granted later, while the reader reads."""
+        self._wanted_bytes = WINDOW_BYTES
         self._grant(flags)
 
     def spend_window(self, wanted_bytes: int) -> int:
@@ -373,7 +404,7 @@ class RawYamux:
         Raises:
             trio.BrokenResourceError: The stream is over for us.
         """
-        self._check_sendable()
+        self._check_whole()
         spent = min(wanted_bytes, self._credit_bytes)
         self._credit_bytes -= spent
         return spent
@@ -389,12 +420,13 @@ class RawYamux:
         if size_bytes > self._granted_bytes:
             raise ProtocolViolation(f"expected at most {self._granted_bytes} bytes in the window, found {size_bytes}")
         self._granted_bytes -= size_bytes
+        self._coming_bytes += size_bytes
 
     def handle_payload(self, payload: Piece) -> None:
         """Keep what has arrived."""
+        self._coming_bytes -= len(payload)
         if not self._is_broken:
             self._unread.add(payload)
-            self._muxer.count_unread(len(payload))
             self._changed.unpark_all()
 
     def handle_grant(self, size_bytes: int) -> None:
@@ -413,6 +445,7 @@ class RawYamux:
         self._is_broken = True
         self._changed.unpark_all()
         self._muxer.forget(self)
+        self._shrink_if_over()
 
     # --- inside ---
 
@@ -420,20 +453,34 @@ class RawYamux:
         if self._is_broken:
             raise trio.BrokenResourceError("the stream was reset, or the connection ended")
 
-    def _check_sendable(self) -> None:
+    def _check_untorn(self) -> None:
         self._check_whole()
+        if self._is_torn:
+            raise trio.BrokenResourceError("a write before was cut short")
+
+    def _check_sendable(self) -> None:
+        self._check_untorn()
         if self._has_ended:
             raise trio.BrokenResourceError("this side has ended the stream")
 
     def _forget_if_over(self) -> None:
         if self._has_ended and self._peer_has_ended:
             self._muxer.forget(self)
+            self._shrink_if_over()
+
+    def _shrink_if_over(self) -> None:
+        """Give back what was lent, if nothing can fill the window any more and nothing in it waits for its reader."""
+        is_over = self._is_broken or (self._has_ended and self._peer_has_ended)
+        if is_over and not self._unread:
+            self._muxer.take_back(self._window_bytes - FIRST_WINDOW_BYTES)
+            self._window_bytes = FIRST_WINDOW_BYTES
 
     def _room(self) -> int:
-        return self._window_bytes - self._granted_bytes - len(self._unread)
+        return self._window_bytes - self._granted_bytes - self._coming_bytes - len(self._unread)
 
     def _grant(self, flags: int = 0) -> None:
         if not (self._is_broken or self._peer_has_ended):
+            self._window_bytes += self._muxer.lend(self._wanted_bytes - self._window_bytes)
             room = self._room()
             self._granted_bytes += room
             self._muxer.answer(Frame(FrameType.WINDOW_UPDATE, self.stream_id, flags, room))

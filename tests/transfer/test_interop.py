@@ -61,7 +61,7 @@ class Stock:
     """libp2p's own objects from the handshake to the stream."""
 
     def __init__(self, socket, identity):
-        self._link = _Link(socket)
+        self._link = _Link(socket, most_bytes=65_535)  # everything, not the handshake only
         self._identity = identity
 
     async def dial(self, peer_id):

@@ -138,6 +138,56 @@ async def test_a_peer_with_another_kind_of_key_is_refused():
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("dialled", [True, False], ids=["dialled", "accepted"])
+async def test_a_long_handshake_message_is_not_even_read(dialled):
+    """Upstream parses the key of whoever sends one, and an RSA key of 64 KiB holds its process for 13 s."""
+    ours, stranger = Identity(os.urandom(32)), Identity(os.urandom(32))
+    stranger.noise.libp2p_privkey = Verbose(stranger.noise.libp2p_privkey)
+    expected = {True: stranger.peer_id, False: None}, {True: None, False: ours.peer_id}
+    async with socket_pair() as (left, right), trio.open_nursery() as nursery:
+        nursery.start_soon(partial(secure, left, stranger, expected_peer_id=expected[1][dialled]))
+        with trio.fail_after(5), pytest.raises(ProtocolViolation, match="at most 1024 bytes, found 2"):
+            await secure(right, ours, expected_peer_id=expected[0][dialled])
+        nursery.cancel_scope.cancel()
+
+
+class Verbose(Liar):
+    """A key whose signatures are long."""
+
+    def sign(self, _data):
+        return bytes(2000)
+
+
+@pytest.mark.parametrize("end", ["refused", "cancelled"])
+async def test_a_stream_without_a_protocol_is_not_kept(end):
+    """A relay opens one for every circuit; those that the peer does not take must not add up."""
+    async with socket_pair() as (left, right), trio.open_nursery() as nursery:
+        dialled, accepted = await secure_pair(left, right)
+        nursery.start_soon(dialled.run)
+        nursery.start_soon(accepted.run)
+        with trio.fail_after(5):
+            if end == "refused":
+                async with trio.open_nursery() as both:
+                    both.start_soon(refuse_one, accepted)
+                    with pytest.raises(ProtocolViolation):
+                        await dialled.open_stream(PROTOCOL)
+            else:
+                with trio.move_on_after(0.05):
+                    await dialled.open_stream(PROTOCOL)
+                await refuse_one(accepted)
+        assert dialled._muxer._streams == accepted._muxer._streams == {}
+        nursery.cancel_scope.cancel()
+
+
+async def refuse_one(connection):
+    """Offer another protocol, until the peer has reset the stream."""
+    raw = await connection.accept_stream()
+    with suppress(trio.BrokenResourceError, ProtocolViolation):
+        await raw.negotiate(["/another/1"])
+    with pytest.raises(trio.BrokenResourceError):
+        await raw.read(1)
+
+
 async def test_an_identity_is_the_one_expected_or_none():
     """The dialler refuses whoever proves another identity than the address says, before it gives its own away."""
     async with socket_pair() as (left, right), trio.open_nursery() as nursery:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ddtp.errors import ProtocolViolation
 from ddtp.transfer.frames import ACK, FIN, MAX_FRAME_BYTES, RST, SYN, Frame, FrameDecoder, FrameType
 from ddtp.transfer.records import WINDOW_BYTES
-from ddtp.transfer.yamux import FIRST_WINDOW_BYTES, MAX_STREAMS, MAX_UNREAD_BYTES, Yamux
+from ddtp.transfer.yamux import FIRST_WINDOW_BYTES, LENT_BYTES, MAX_STREAMS, Yamux
 from tests.transfer.sockets import open_accepted, read_exactly, secure_pair, socket_pair
 
 DATA, UPDATE, PING, GO_AWAY = FrameType
@@ -119,7 +119,7 @@ async def test_both_directions_at_once_and_an_end_of_each():
                 nursery.start_soon(receive, other, sent[stream])
         assert not left._muxer._streams
         assert not right._muxer._streams
-        assert left._muxer._unread_bytes == right._muxer._unread_bytes == 0
+        assert left._muxer._spare_bytes == right._muxer._spare_bytes == LENT_BYTES
 
 
 async def test_many_streams_do_not_mix():
@@ -254,8 +254,9 @@ class Reluctant:
         self.written.append(b"".join(parts))
 
 
-async def test_a_flood_of_small_frames_lets_others_have_their_turn():
-    """A peer that sends nothing but headers does not hold the event loop for as long as they last."""
+@pytest.mark.parametrize("messages", [[frame(UPDATE, 7) * 5000] * 8, [frame(UPDATE, 7)] * 5000, [b""] * 5000])
+async def test_a_flood_of_small_frames_lets_others_have_their_turn(messages):
+    """A peer that sends nothing but headers, or nothing at all, does not hold the event loop for as long as that."""
     turns = 0
 
     async def other():
@@ -266,7 +267,7 @@ async def test_a_flood_of_small_frames_lets_others_have_their_turn():
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(other)
-        await Yamux(OneBatch([frame(UPDATE, 7) * 5000] * 8), is_initiator=True)._receive_all()
+        await Yamux(OneBatch(messages), is_initiator=True)._receive_all()
         nursery.cancel_scope.cancel()
     assert turns >= 4
 
@@ -415,7 +416,6 @@ async def test_a_torn_frame_ends_with_the_connection(sent):
         if stream is not None:
             with pytest.raises(trio.BrokenResourceError):
                 await read_exactly(stream, 5)
-        assert peer.muxer._unread_bytes <= 4
 
 
 @pytest.mark.parametrize(
@@ -455,7 +455,6 @@ async def test_frames_for_streams_that_are_not_there_are_ignored():
             await peer.write(frame(DATA, 7, flags, 100_000), bytes(100_000), frame(UPDATE, 7, flags, 5))
         await peer.write(frame(PING, flags=SYN))
         await peer.wait_for(PING, ACK)
-        assert peer.muxer._unread_bytes == 0
         assert peer.muxer._streams == {}
 
 
@@ -501,31 +500,89 @@ async def test_who_asks_and_does_not_read_is_cut_off(ask):
 
 
 @pytest.mark.slow
-async def test_unread_bytes_are_bounded_on_the_whole_connection():
-    """Streams that are widened and not read do not add up beyond the bound."""
+async def test_what_nobody_reads_is_bounded_on_the_whole_connection():
+    """Windows grow together up to the bound; a peer that fills every one of them is not cut off for it."""
     async with against_peer() as peer:
-        numbers = range(1, 2 * MAX_UNREAD_BYTES // WINDOW_BYTES + 3, 2)
+        numbers = range(1, 25, 2)
+        streams = []
         for number in numbers:
             await peer.write(frame(UPDATE, number, SYN))
-            (await peer.muxer.accept_stream()).widen()
-        with suppress(trio.BrokenResourceError):
-            await peer.write_all(frame(DATA, number, 0, WINDOW_BYTES) + bytes(WINDOW_BYTES) for number in numbers)
-        await peer.ended.wait()
-        assert isinstance(peer.outcome, ProtocolViolation)
-        assert peer.muxer._unread_bytes <= MAX_UNREAD_BYTES
+            streams.append(await peer.muxer.accept_stream())
+            streams[-1].widen()
+        sizes = [stream._granted_bytes for stream in streams]
+        assert sizes == [WINDOW_BYTES] * 8 + [FIRST_WINDOW_BYTES] * 4
+        await peer.write_all(
+            frame(DATA, number, 0, size) + bytes(size) for number, size in zip(numbers, sizes, strict=True)
+        )
+        await peer.write(frame(PING, flags=SYN))
+        await peer.wait_for(PING, ACK)
+        assert sum(len(stream._unread) for stream in streams) == LENT_BYTES + 12 * FIRST_WINDOW_BYTES
+        # what one does not need any more another one gets, once it is read
+        await streams[0].reset()
+        await read_exactly(streams[8], FIRST_WINDOW_BYTES)
+        assert streams[8]._window_bytes == WINDOW_BYTES
 
 
-async def test_bytes_of_a_stream_that_was_reset_are_not_counted():
-    """Dropping a stream gives its room back."""
+@pytest.mark.parametrize("end", ["read", "reset"])
+async def test_a_window_stays_lent_while_its_bytes_are_unread(end):
+    """A stream that the peer has reset keeps what it brought; reading that, or dropping it, gives the room back."""
     async with against_peer() as peer:
         stream = await peer.opened()
-        await peer.write(frame(DATA, 1, 0, 1000), bytes(500))
-        while not peer.muxer._unread_bytes:
-            await trio.testing.wait_all_tasks_blocked()
-        await stream.reset()
-        await peer.write(bytes(500), frame(PING, flags=SYN))
+        stream.widen()
+        await peer.write(frame(DATA, 1, 0, 1_000_000) + bytes(1_000_000), frame(UPDATE, 1, RST))
+        await peer.write(frame(PING, flags=SYN))
         await peer.wait_for(PING, ACK)
-        assert peer.muxer._unread_bytes == 0
+        assert peer.muxer._spare_bytes == LENT_BYTES - (WINDOW_BYTES - FIRST_WINDOW_BYTES)
+        if end == "read":
+            await read_exactly(stream, 1_000_000)
+        else:
+            await stream.reset()
+        assert peer.muxer._spare_bytes == LENT_BYTES
+
+
+async def test_a_frame_that_is_on_its_way_counts():
+    """A reader that is faster than the peer does not grant the same room twice."""
+    async with against_peer() as peer:
+        stream = await peer.opened()
+        stream.widen()
+        await peer.write(frame(DATA, 1, 0, WINDOW_BYTES) + b"x")
+        assert await stream.read(1) == b"x"
+        assert stream._granted_bytes == 0
+
+
+async def test_a_stream_that_was_reset_before_anybody_looked_is_passed_over():
+    """It costs no task; one that brought something is still served."""
+    async with against_peer() as peer:
+        await peer.write(frame(UPDATE, 1, SYN | RST) + frame(DATA, 3, SYN | RST, 1) + b"x" + frame(UPDATE, 5, SYN))
+        first, second = await peer.muxer.accept_stream(), await peer.muxer.accept_stream()
+        assert (first.stream_id, second.stream_id) == (3, 5)
+
+
+async def test_nothing_follows_a_write_that_was_cut_short():
+    """The peer would read on over a hole."""
+    async with stream_pair() as (left, _, _):
+        with trio.move_on_after(0.05):
+            await left.write(bytes(2 * WINDOW_BYTES))
+        with pytest.raises(trio.BrokenResourceError):
+            await left.write(b"x")
+        with pytest.raises(trio.BrokenResourceError):
+            await left.close()
+
+
+def test_our_own_streams_are_bounded_too():
+    """And do not take places of the peer's."""
+
+    async def main():
+        muxer = Yamux(Reluctant(), is_initiator=True)
+        streams = [muxer.open_stream() for _ in range(MAX_STREAMS)]
+        with pytest.raises(trio.BrokenResourceError):
+            muxer.open_stream()
+        muxer._handle_data(frame(UPDATE, 2, SYN))
+        assert len(muxer._streams) == MAX_STREAMS + 1
+        streams[0].drop()
+        muxer.open_stream()
+
+    trio.run(main)
 
 
 def test_the_dialler_has_odd_numbers_and_the_other_side_even_ones():
@@ -553,7 +610,12 @@ def any_frames():
 
 @pytest.mark.slow
 @settings(deadline=None)
-@given(st.lists(st.tuples(any_frames(), st.sampled_from(["wait", "read", "close", "reset", "widen"])), max_size=12))
+@given(
+    st.lists(
+        st.tuples(any_frames(), st.floats(0, 1), st.sampled_from(["wait", "read", "close", "reset", "widen"])),
+        max_size=12,
+    )
+)
 def test_whatever_frames_come_accounts_stay_right(steps):
     """Frames, and what the application does in between, lead to a violation or to sums that agree."""
 
@@ -562,13 +624,17 @@ def test_whatever_frames_come_accounts_stay_right(steps):
         session.is_willing = True
         muxer = Yamux(session, is_initiator=False)
         streams = []
-        for sent, action in steps:
+        late = b""
+        for sent, border, action in steps:
+            # what follows the border comes with the next frame, after the action
+            cut = int(border * len(sent))
             try:
-                muxer._handle_data(sent)
+                muxer._handle_data(late + sent[:cut])
             except ProtocolViolation:
                 break
+            late = sent[cut:]
             while muxer._newcomers.statistics().current_buffer_used:
-                streams.append(await muxer.accept_stream())
+                streams.append(muxer._newcomers.receive_nowait())
             for stream in streams:
                 if action == "read" and stream._unread:
                     await stream.read(50_000)
@@ -577,8 +643,11 @@ def test_whatever_frames_come_accounts_stay_right(steps):
                 elif action in {"close", "reset"}:
                     with suppress(trio.BrokenResourceError):
                         await getattr(stream, action)()
-        assert muxer._unread_bytes == sum(len(stream._unread) for stream in streams)
-        assert all(len(stream._unread) + stream._granted_bytes <= stream._window_bytes for stream in streams)
+            live = [stream for stream in streams if not stream._is_broken]
+            assert all(len(stream._unread) + stream._granted_bytes <= stream._window_bytes for stream in live)
+        assert all(len(stream._unread) <= stream._window_bytes for stream in streams)
+        lent = sum(stream._window_bytes - FIRST_WINDOW_BYTES for stream in streams)
+        assert muxer._spare_bytes == LENT_BYTES - lent
         ended = [stream for stream in streams if stream._is_broken or (stream._has_ended and stream._peer_has_ended)]
         assert not set(ended) & set(muxer._streams.values())
 
