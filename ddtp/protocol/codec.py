@@ -30,6 +30,9 @@ _SHORT_BYTES = MAX_ITEMS
 
 _INTEGER_LIMIT = 1 << 64
 
+_INTEGER_KEY_LIMIT = 24
+"""From here on a positive key is encoded longer than some negative ones, which follow it in the order of bytes."""
+
 _NESTING = (list, tuple, dict)
 
 
@@ -54,8 +57,8 @@ def encode(value: Value) -> bytes:
     """Encode a value deterministically.
 
     Args:
-        value: Integers of 64 bit, text, bytes, booleans, lists, and maps whose keys are all text (or all integers, in
-            COSE headers). Text must be NFC.
+        value: Integers of 64 bit, text, bytes, booleans, lists, and maps whose keys are all text (or all integers below
+            24, in COSE headers). Text must be NFC.
 
     Returns:
         The only encoding of this value.
@@ -64,8 +67,8 @@ def encode(value: Value) -> bytes:
         DecodeError: The value has another type, or breaks a rule of spec/01.
     """
     _check(value, 0, integer_keys=True)
-    # the library orders keys by length first (RFC 8949 s.4.2.3): for text keys, and for the four labels of spec/04,
-    # that is the bytewise order of s.4.2.1
+    # the library orders keys by length first (RFC 8949 s.4.2.3): for text keys, and for integers below 24, that is the
+    # bytewise order of s.4.2.1
     return cbor2.dumps(value, canonical=True)
 
 
@@ -181,3 +184,5 @@ def _check_keys(value: dict[object, object], *, integer_keys: bool) -> None:
             check_text(key)
         elif not integer_keys or isinstance(key, bool) or not isinstance(key, int):
             raise DecodeError(f"expected text as map key, found {type(key).__name__}")
+        elif not -_INTEGER_LIMIT <= key < _INTEGER_KEY_LIMIT:
+            raise DecodeError(f"expected integers below {_INTEGER_KEY_LIMIT} as map keys, found {key}")

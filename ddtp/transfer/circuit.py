@@ -11,7 +11,7 @@ from typing import Final, final
 import base58
 import trio
 
-from ddtp.errors import PeerUnreachable, ProtocolViolation
+from ddtp.errors import Overloaded, PeerUnreachable, ProtocolViolation
 from ddtp.transfer.multistream import receive_exactly
 from ddtp.transfer.stream import RawStream
 
@@ -175,6 +175,7 @@ async def connect(raw: RawStream, peer_id: str) -> None:
     """Ask a relay for a circuit to a peer; from then on the stream is that circuit.
 
     Raises:
+        Overloaded: The relay has no place for it now.
         PeerUnreachable: The relay refuses, or the peer has no reservation there.
         ProtocolViolation: It does not follow the protocol.
         trio.BrokenResourceError: The stream is over.
@@ -213,7 +214,8 @@ def _granted(answer: Message, kind: int) -> Message:
         raise ProtocolViolation("expected an answer with a status, found another message")
     if answer.status != Status.OK:
         known = {status.value: status.name.lower().replace("_", " ") for status in Status}
-        raise PeerUnreachable(f"the relay says: {known.get(answer.status, 'no')} ({answer.status})")
+        refusal = Overloaded if answer.status == Status.RESOURCE_LIMIT_EXCEEDED else PeerUnreachable
+        raise refusal(f"the relay says: {known.get(answer.status, 'no')} ({answer.status})")
     return answer
 
 

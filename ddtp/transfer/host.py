@@ -10,7 +10,7 @@ from typing import Final, Protocol, final
 
 import trio
 
-from ddtp.errors import AlreadyRunning, DdtpError, EnvironmentProblem, PeerUnreachable, ProtocolViolation
+from ddtp.errors import AlreadyRunning, DdtpError, EnvironmentProblem, Overloaded, PeerUnreachable, ProtocolViolation
 from ddtp.protocol.bulk import READY, TICKET, parse_ticket
 from ddtp.transfer import circuit
 from ddtp.transfer.addresses import ListenAddress, PeerAddress, address_group, format_address
@@ -153,7 +153,9 @@ class Host:
         except Exception as err:
             # The boundary of one connection: nothing that a peer causes may end the host.
             if not handed_over:
-                turned_away = connected and any(isinstance(leaf, trio.BrokenResourceError) for leaf in _leaves(err))
+                # a host ends the connection; a relay says it
+                signs = (Overloaded, trio.BrokenResourceError) if connected else Overloaded
+                turned_away = any(isinstance(leaf, signs) for leaf in _leaves(err))
                 raise TurnedAway(_reason(err)) if turned_away else PeerUnreachable(_reason(err)) from err
             _log.info("connection to %s ended: %s", target, _reason(err))
 
@@ -270,7 +272,7 @@ class Host:
                 stream.abort()
 
     async def _serve_stream(self, raw: RawYamux, connection: Connection) -> None:
-        protocol = "an unknown protocol"
+        protocol = None
         try:
             with ExitStack() as places:
 
@@ -287,8 +289,10 @@ class Host:
                     await self._handle(self._handlers[protocol], raw, connection)
         except Exception as err:  # noqa: BLE001 - boundary of one stream: a handler's failure ends that stream only
             defect = not all(isinstance(leaf, _EXPECTED) for leaf in _leaves(err))
-            level = logging.ERROR if defect else logging.INFO
-            _log.log(level, "%s with %s ended: %s", protocol, connection.peer_id, _reason(err), exc_info=defect)
+            # a stream without a protocol costs its peer a few bytes, and must not cost us a line of the log
+            level = logging.ERROR if defect else logging.DEBUG if protocol is None else logging.INFO
+            name = protocol or "a stream without a protocol"
+            _log.log(level, "%s with %s ended: %s", name, connection.peer_id, _reason(err), exc_info=defect)
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + RESET_SECONDS):
                 await raw.reset()

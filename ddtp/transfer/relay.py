@@ -34,6 +34,9 @@ from ddtp.transfer.yamux import RawYamux
 
 ADDRESS_SHARE: Final = 8
 """Of the circuits, an eighth for one IP address once half are taken: identities cost nothing."""
+TARGET_SHARE: Final = 4
+"""Of the circuits to one peer, a quarter for one identity and one IP address once half are taken: two strangers who do
+nothing would keep everybody else away from it otherwise."""
 QUESTION_SECONDS: Final = 10.0
 """For a question, and for the other peer to take a circuit: as a handshake."""
 
@@ -52,7 +55,8 @@ class RelayLimits:
         reservation_seconds: How long one lasts unless it is renewed.
         circuits: At a time, each with up to two windows of Yamux in memory.
         circuits_from_peer: Of one identity that dials.
-        circuits_to_peer: To one reservation: as many as its host takes from one relay.
+        circuits_to_peer: To one reservation: as many as its host takes from one relay. A quarter of them for one
+            identity and for one IP address, once half are taken.
         circuit_seconds: How long a circuit lasts; a transfer that is cut goes on over the next one.
         circuit_bytes: How much a circuit carries in each direction.
     """
@@ -82,10 +86,11 @@ class RelayLimits:
 @final
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """A reservation while it lasts."""
+    """A reservation while it lasts, and the circuits that lead to it."""
 
     connection: Connection
     scope: trio.CancelScope
+    circuits: SharedPlaces
     ended: trio.Event = field(default_factory=trio.Event)
 
 
@@ -105,7 +110,6 @@ class Relay:
         self._places = Places(limits.reservations, limits.reservations_per_address)
         self._sources = Places(limits.circuits, limits.circuits_from_peer)
         self._shares = SharedPlaces(limits.circuits, max(limits.circuits_from_peer, limits.circuits // ADDRESS_SHARE))
-        self._targets = Places(limits.circuits, limits.circuits_to_peer)
 
     def serve(self, host: Host) -> None:
         """Answer on a host, which should have the bounds of `RelayLimits.for_host`."""
@@ -133,7 +137,8 @@ class Relay:
             await older.ended.wait()
         try:
             with self._places.take(address_group(connection.remote_host)), trio.CancelScope() as scope:
-                held = self._held[peer_id] = _Held(connection, scope)
+                circuits = SharedPlaces(limits.circuits_to_peer, max(1, limits.circuits_to_peer // TARGET_SHARE))
+                held = self._held[peer_id] = _Held(connection, scope, circuits)
                 try:
                     scope.deadline = trio.current_time() + limits.reservation_seconds
                     expires = self._clock() + limits.reservation_seconds
@@ -152,11 +157,12 @@ class Relay:
         if held is None:
             await _refuse(raw, Status.NO_RESERVATION)
             return
+        group = address_group(connection.remote_host)
         try:
             with (
                 self._sources.take(connection.peer_id),
-                self._targets.take(peer_id),
-                self._shares.take(address_group(connection.remote_host)),
+                held.circuits.take(connection.peer_id, group),
+                self._shares.take(group),
             ):
                 await self._join(raw, connection.peer_id, held)
         except Overloaded:

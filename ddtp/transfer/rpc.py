@@ -3,12 +3,13 @@
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Final
+from typing import Final, final
 
 import trio
 
 from ddtp.errors import DdtpError, InternalError, PeerRefused, PeerStalled, PeerVanished, ProtocolViolation
 from ddtp.protocol.plain_text import plain
+from ddtp.transfer.pump import SLOWEST_BYTES_PER_SECOND
 from ddtp.transfer.refusal import public_reason
 from ddtp.transfer.stream import FlowStream
 
@@ -23,7 +24,8 @@ IDLE_SECONDS: Final = 300.0
 """For all waits of one stream together: a client thinks before it dials, not while it holds a place."""
 
 PACE_SECONDS: Final = 1.0
-"""Given back for each answer: who fetches a terabyte in pieces over a satellite waits less than this for each."""
+"""Given back for each answer, and the time that its bytes may take: who fetches a terabyte in pieces over a satellite
+waits less than this for each."""
 
 _CODE: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
@@ -67,18 +69,17 @@ async def answer(stream: FlowStream, handle: Handle, *, max_request_bytes: int, 
             `DdtpError` is sent to the peer as its code and its public reason. Any other exception is sent as
             `internal`, without its text, and raised again.
         max_request_bytes: More than this is refused unread, and ends the stream.
-        timeout_seconds: For the next request to arrive, and for a response to be taken. All waits for requests
-            together may take `IDLE_SECONDS`, and `PACE_SECONDS` more for each request that was answered.
+        timeout_seconds: For the next request to arrive, and for a response to be taken. All these waits together may
+            take `IDLE_SECONDS`, and `PACE_SECONDS` more for each request that was answered.
 
     Raises:
         PeerStalled: The peer was silent or did not take the response.
         PeerVanished: The stream broke.
         ProtocolViolation: The request is malformed or too long.
     """
-    idle_seconds = IDLE_SECONDS
+    patience = _Patience(timeout_seconds)
     while True:
-        asked_at = trio.current_time()
-        with _peer_errors("a request", min(timeout_seconds, idle_seconds)):
+        with patience.wait("a request"):
             try:
                 request = await _receive_frame(stream, max_request_bytes)
             except ProtocolViolation as err:
@@ -86,7 +87,6 @@ async def answer(stream: FlowStream, handle: Handle, *, max_request_bytes: int, 
                 raise
         if request is None:
             return
-        idle_seconds = min(IDLE_SECONDS, max(0.0, idle_seconds - (trio.current_time() - asked_at)) + PACE_SECONDS)
         try:
             response = _frame(bytes([STATUS_OK]) + await handle(request, stream.remote_peer_id))
         except DdtpError as err:
@@ -95,8 +95,33 @@ async def answer(stream: FlowStream, handle: Handle, *, max_request_bytes: int, 
             with trio.move_on_after(timeout_seconds):
                 await _say_last(stream, _refusal(InternalError.code, ""))
             raise
-        with _peer_errors("the response to be taken", timeout_seconds):
+        patience.give_back(response)
+        with patience.wait("the response to be taken"):
             await stream.send_all(response)
+
+
+@final
+class _Patience:
+    """What all waits for one client may still take together.
+
+    Args:
+        timeout_seconds: For each of them.
+    """
+
+    def __init__(self, timeout_seconds: float) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._left_seconds = IDLE_SECONDS
+
+    @contextmanager
+    def wait(self, expected: str) -> Iterator[None]:
+        since = trio.current_time()
+        with _peer_errors(expected, min(self._timeout_seconds, self._left_seconds)):
+            yield
+        self._left_seconds = max(0.0, self._left_seconds - (trio.current_time() - since))
+
+    def give_back(self, response: bytes) -> None:
+        earned_seconds = PACE_SECONDS + len(response) / SLOWEST_BYTES_PER_SECOND
+        self._left_seconds = min(IDLE_SECONDS, self._left_seconds + earned_seconds)
 
 
 async def _say_last(stream: FlowStream, refusal: bytes) -> None:

@@ -154,6 +154,19 @@ def test_values_without_an_encoding(value: Any) -> None:
         codec.encode({"key": [value]})
 
 
+@given(st.dictionaries(st.integers(-(1 << 64), 23), st.integers(0, 9), max_size=6))
+def test_integer_keys_are_in_the_order_of_their_bytes(value: dict[int, int]) -> None:
+    """RFC 8949 s.4.2.1, as everywhere else; larger ones, whose order the library does not know, are refused."""
+    encoded = codec.encode(value)  # type: ignore[arg-type]
+    found = codec.decode(encoded, integer_keys=True)
+    assert found == value
+    assert list(found) == sorted(value, key=cbor2.dumps)  # type: ignore[arg-type]
+    with pytest.raises(DecodeError):
+        codec.encode({**value, 24: 0})  # type: ignore[arg-type]
+    with pytest.raises(DecodeError):
+        codec.decode(cbor2.dumps({24: 0}), integer_keys=True)
+
+
 def test_mixed_keys() -> None:
     """A map has text keys or integer keys, never both."""
     with pytest.raises(DecodeError):

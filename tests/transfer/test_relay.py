@@ -1,5 +1,6 @@
 """Circuits through our own relay: reaching a peer that nobody can connect to, the bounds, and what the relay sees."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import pytest
 import trio
 
 from ddtp.errors import PeerUnreachable
+from ddtp.transfer import crowd
+from ddtp.transfer import relay as relay_module
 from ddtp.transfer.addresses import PeerAddress
 from ddtp.transfer.bridge import bridged
 from ddtp.transfer.circuit import HOP, STOP, HopType, Limit, Message, encode_hop, offer, parse_hop, read_message
@@ -141,16 +144,45 @@ async def test_a_circuit_is_cut_at_its_time() -> None:
             await stream.receive_some()
 
 
-@pytest.mark.parametrize("bound", ["circuits", "circuits_from_peer", "circuits_to_peer"])
-async def test_one_peer_cannot_take_all_circuits(bound: str) -> None:
-    """Above a bound the newcomer hears why; a freed place is free."""
-    async with open_ring(replace(LIMITS, **{bound: 2})) as ring, dialler() as client:
+@pytest.mark.parametrize(("bound", "places"), [("circuits", 2), ("circuits_from_peer", 2), ("circuits_to_peer", 4)])
+async def test_one_peer_cannot_take_all_circuits(bound: str, places: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above a bound the newcomer tries again, and hears why if that does not help; a freed place is free."""
+    monkeypatch.setattr(crowd, "FIRST_PAUSE_SECONDS", 0.001)
+    async with open_ring(replace(LIMITS, **{bound: places})) as ring, dialler() as client:
         held = [await client.dial([ring.address], "/ddtp/hold/1", timeout_seconds=10) for _ in range(2)]
         with pytest.raises(PeerUnreachable, match="resource limit exceeded"):
             await client.dial([ring.address], PROTOCOL, timeout_seconds=10)
         await held[0].aclose()
         await held[0].wait_finished()
         await eventually(lambda: client.dial([ring.address], PROTOCOL, timeout_seconds=10))
+
+
+async def test_who_holds_many_circuits_to_a_peer_leaves_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of them at most, if others come from elsewhere."""
+    monkeypatch.setattr(crowd, "FIRST_PAUSE_SECONDS", 0.001)
+    # here all come from one address; each is given one of its own
+    numbers = itertools.count()
+    monkeypatch.setattr(relay_module, "address_group", lambda _host: str(next(numbers)))
+    async with open_ring(replace(LIMITS, circuits_to_peer=4)) as ring, dialler() as greedy, dialler() as other:
+        for _ in range(2):
+            await greedy.dial([ring.address], "/ddtp/hold/1", timeout_seconds=10)
+        with pytest.raises(PeerUnreachable, match="resource limit exceeded"):
+            await greedy.dial([ring.address], PROTOCOL, timeout_seconds=10)
+        assert await answer_of(other, ring) == other.peer_id
+
+
+async def test_who_finds_no_place_waits_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dial lasts until somebody else has gone, within its time."""
+    monkeypatch.setattr(crowd, "FIRST_PAUSE_SECONDS", 0.05)
+    async with open_ring(replace(LIMITS, circuits=1)) as ring, dialler() as client, trio.open_nursery() as nursery:
+        held = await client.dial([ring.address], "/ddtp/hold/1", timeout_seconds=10)
+
+        async def leave() -> None:
+            await trio.sleep(0.2)
+            await held.aclose()
+
+        nursery.start_soon(leave)
+        assert await answer_of(client, ring) == client.peer_id
 
 
 async def test_reservations_are_bounded_and_may_be_for_some_only() -> None:

@@ -1,5 +1,6 @@
 """Requests and responses over flow streams in memory."""
 
+import itertools
 from contextlib import suppress
 
 import pytest
@@ -186,6 +187,29 @@ async def test_a_place_is_not_held_by_asking_now_and_then(make_flow_pair, autoju
             await _serve(server)
         server.abort()
     assert trio.current_time() - began < 2 * IDLE_SECONDS
+
+
+async def test_nor_by_taking_each_answer_just_in_time(autojump_clock):
+    """A client that has asked much ahead, and makes room for one answer at a time."""
+    stream = Reluctant()
+    with trio.fail_after(10 * IDLE_SECONDS), pytest.raises(PeerStalled, match="the response to be taken"):
+        await _serve(stream)
+    assert trio.current_time() < 2 * IDLE_SECONDS
+
+
+class Reluctant:
+    """A stream with questions without end, on which each answer waits almost as long as it may."""
+
+    remote_peer_id = "left"
+
+    def __init__(self):
+        self._questions = itertools.cycle((b"\0\0\0\2", b"hi"))
+
+    async def receive_some(self, _max_bytes):
+        return next(self._questions)
+
+    async def send_all(self, _data):
+        await trio.sleep(4.9)
 
 
 async def test_a_client_that_keeps_asking_keeps_its_stream(make_flow_pair, nursery, autojump_clock):
