@@ -153,10 +153,7 @@ class Host:
         except Exception as err:
             # The boundary of one connection: nothing that a peer causes may end the host.
             if not handed_over:
-                # a host ends the connection; a relay says it
-                signs = (Overloaded, trio.BrokenResourceError) if connected else Overloaded
-                turned_away = any(isinstance(leaf, signs) for leaf in _leaves(err))
-                raise TurnedAway(_reason(err)) if turned_away else PeerUnreachable(_reason(err)) from err
+                raise _unopened(err, connected=connected) from err
             _log.info("connection to %s ended: %s", target, _reason(err))
 
     @asynccontextmanager
@@ -368,6 +365,13 @@ async def _bind(address: ListenAddress, stack: AsyncExitStack) -> Sequence[trio.
     for listener in listeners:
         stack.push_async_callback(listener.aclose)
     return listeners
+
+
+def _unopened(err: Exception, *, connected: bool) -> TurnedAway | PeerUnreachable:
+    """Return why there is no stream: a host without a place ends the connection, a relay says so."""
+    signs = (Overloaded, trio.BrokenResourceError) if connected else Overloaded
+    turned_away = any(isinstance(leaf, signs) for leaf in _leaves(err))
+    return TurnedAway(_reason(err)) if turned_away else PeerUnreachable(_reason(err))
 
 
 def _leaves(err: BaseException) -> Iterator[BaseException]:
