@@ -286,10 +286,9 @@ class Host:
                     await self._handle(self._handlers[protocol], raw, connection)
         except Exception as err:  # noqa: BLE001 - boundary of one stream: a handler's failure ends that stream only
             defect = not all(isinstance(leaf, _EXPECTED) for leaf in _leaves(err))
-            # a stream without a protocol costs its peer a few bytes, and must not cost us a line of the log
-            level = logging.ERROR if defect else logging.DEBUG if protocol is None else logging.INFO
-            name = protocol or "a stream without a protocol"
-            _log.log(level, "%s with %s ended: %s", name, connection.peer_id, _reason(err), exc_info=defect)
+            # what costs a peer a few bytes must not cost a line of the log
+            level = logging.ERROR if defect else logging.INFO if protocol else logging.DEBUG
+            _log.log(level, "%s of %s: %s", protocol or "stream", connection.peer_id, _reason(err), exc_info=defect)
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + RESET_SECONDS):
                 await raw.reset()

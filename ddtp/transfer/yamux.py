@@ -393,8 +393,10 @@ class RawYamux:
     # --- for the muxer ---
 
     def widen(self, flags: int = 0) -> None:
-        """Grant the whole window, in a frame with `flags`; the reader drains it from now on. What cannot be lent now
-        is granted later, while the reader reads."""
+        """Grant the whole window, in a frame with `flags`: the reader drains it from now on.
+
+        What cannot be lent now is granted later, while the reader reads.
+        """
         self._wanted_bytes = WINDOW_BYTES
         self._grant(flags)
 
