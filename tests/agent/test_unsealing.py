@@ -1,11 +1,17 @@
 """What a receiver releases: every file, small and large, in whatever folder."""
 
+import errno
+import itertools
 import os
 
 import pytest
 
 from ddtp.agent.inbox import FILES
 from ddtp.agent.unsealing import SYNCED_TOGETHER
+from ddtp.errors import DdtpError, DiskFull, PeerAborted, StorageFailed
+from ddtp.protocol.codec import Buffer
+from ddtp.store import new_file
+from ddtp.store.durable import write_all_at
 from ddtp.store.new_file import DIRECT_LEAST_BYTES
 from tests.town import Town, names, read_files
 
@@ -27,3 +33,32 @@ async def test_many_small_files_beside_large_ones(town: Town) -> None:
     (folder,) = town.receiver.inbox.iterdir()
     assert read_files(folder / FILES) == files
     assert names(town.receiver.config.vault / "incoming") == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("code", "told"), [(errno.ENOSPC, DiskFull), (errno.EIO, StorageFailed)])
+async def test_a_disk_that_fails_in_the_middle_of_a_large_file(
+    town: Town, monkeypatch: pytest.MonkeyPatch, code: int, told: type[DdtpError]
+) -> None:
+    """The holder hears it, nothing readable is left, and once the disk works again the same transfer ends well."""
+    files = {"large.bin": os.urandom(DIRECT_LEAST_BYTES + 1)}
+    person = await town.person()
+    package = await town.issue(person, files=files)
+    prepared = await person.prepare(package.path, card=town.receiver.card)
+    pieces = itertools.count()
+
+    def write(descriptor: int, data: Buffer, *, offset: int) -> None:
+        if next(pieces) == 10:
+            raise OSError(code, os.strerror(code))
+        write_all_at(descriptor, data, offset=offset)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(new_file, "write_all_at", write)
+        with pytest.raises(PeerAborted) as aborted:
+            await person.send(prepared)
+    assert aborted.value.reason_code == told.code
+    assert names(town.receiver.inbox) == []
+    sent = await person.resume(prepared.transfer_id)
+    assert sent.verified
+    (folder,) = town.receiver.inbox.iterdir()
+    assert read_files(folder / FILES) == files
