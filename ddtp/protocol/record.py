@@ -102,7 +102,7 @@ class Record:
                 shape.check(value, f"{type(self).__name__}.{name}")
 
     def to_value(self) -> dict[str, codec.Value]:
-        """Return the map that encodes this record."""
+        """Return the map that encodes this record, in the order of its encoding."""
         values = {name: (getattr(self, name), shape) for name, shape in _shapes(type(self)).items()}
         return {name: shape.dump(value) for name, (value, shape) in values.items() if value is not None}
 
@@ -112,7 +112,8 @@ class Record:
         Raises:
             DecodeError: It is longer than `MAX_BYTES`, so nobody would parse it.
         """
-        encoded = codec.encode(self.to_value())
+        # what a record holds was checked when it was made
+        encoded = codec.encode_ordered(self.to_value())
         if len(encoded) > self.MAX_BYTES:
             raise DecodeError(f"expected at most {self.MAX_BYTES} bytes of {type(self).__name__}, found {len(encoded)}")
         return encoded
@@ -171,8 +172,8 @@ def _shapes(cls: type[Record]) -> dict[str, _Shape]:
     if known is None:
         hints = typing.get_type_hints(cls, include_extras=True)
         # Record itself is no dataclass, its subclasses are
-        fields = dataclasses.fields(cls)  # type: ignore[arg-type]
-        known = _shapes_of[cls] = {field.name: _shape(hints[field.name]) for field in fields}
+        names = sorted((field.name for field in dataclasses.fields(cls)), key=codec.order_of_key)  # type: ignore[arg-type]
+        known = _shapes_of[cls] = {name: _shape(hints[name]) for name in names}
     return known
 
 

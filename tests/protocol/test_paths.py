@@ -3,7 +3,7 @@
 from pathlib import PurePosixPath, PureWindowsPath
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddtp.errors import DecodeError
@@ -12,14 +12,14 @@ from ddtp.protocol.paths import check_distinct, check_path
 PIECES = st.sampled_from(["a", "B", ".", "..", "/", "\\", ":", " ", "con", "nul", "~", "流", "ß", "\x00", "é"])
 
 
-@settings(max_examples=40)
+@settings(max_examples=400)
 @given(st.lists(PIECES, max_size=8).map("".join))
 def test_an_accepted_path_stays_below_its_directory_on_every_system(path: str) -> None:
     """Whatever is accepted is relative, climbs nowhere and reads the same on Windows and elsewhere."""
     try:
         check_path(path)
     except DecodeError:
-        assume(False)
+        return  # most are refused, too many for hypothesis to look for others instead
     for flavour in (PurePosixPath(path), PureWindowsPath(path)):
         assert not flavour.anchor
         assert list(flavour.parts) == path.split("/")
