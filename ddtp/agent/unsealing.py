@@ -1,12 +1,12 @@
 """Use case: open received chunks in quarantine, check every file, and release them by rename (spec/10 steps 13 and 14).
 
-Blocking; called in worker threads. Nothing leaves quarantine before `check_content` has passed; a
-failure leaves nothing.
+Blocking; called in worker threads. Nothing leaves quarantine before `verify_files` has passed, and a failure leaves
+nothing.
 """
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
@@ -32,10 +32,13 @@ from ddtp.store.durable import make_directory, storage_errors, sync_directory, s
 from ddtp.store.new_file import NewFile, direct_buffer
 from ddtp.verify.steps import Step, checking
 from ddtp.verify.verified import VerifiedEvidence, VerifiedPackage
-from ddtp.verify.verifier import check_content, check_openings
+from ddtp.verify.verifier import verify_files, verify_openings
 
-SYNCED_TOGETHER: Final = 128
-"""Files that are written before they are synced; small ones take at most 8 MiB of memory until then."""
+SYNCED_TOGETHER: Final = 1024
+"""Files that are written before they are synced, if they are small: a disk does that in little more time than it takes
+for one."""
+UNSYNCED_BYTES: Final = 64 << 20
+"""Bytes in them at most, unless one file alone has more: what is in memory only, and what the last sync has to do."""
 
 
 @final
@@ -76,15 +79,10 @@ class Unsealer:
                 openings = parse_openings(encoded, evidence.disclosure)
                 layout = read_layout(self._header, openings)
             # before anything is made of what they say: names and sizes are then those that an issuer has signed
-            check_openings(
-                openings,
-                disclosure=evidence.disclosure,
-                manifest=evidence.manifest.body,
-                request=evidence.request.body,
-            )
+            verified = verify_openings(evidence, openings)
             with checking(Step.CONTENT):
                 heads = list(self._open_files(openings, layout))
-            package = check_content(evidence, openings, files={head.path: head for head in heads})
+            package = verify_files(verified, {head.path: head for head in heads})
             write_file(self._quarantine / OPENINGS_FILE, bytes(encoded))
             if openings.fields:
                 write_file(self._quarantine / FIELDS_FILE, encode_fields(openings))
@@ -120,9 +118,9 @@ class Unsealer:
             trio.from_thread.check_cancelled()
         # small ones first, together: a large one takes its time
         parts = sorted(enumerate(openings.files), key=lambda part: part[1].head.size_bytes >= self._header.chunk_size)
-        for start in range(0, len(parts), SYNCED_TOGETHER):
+        for group in _groups(parts):
             heads = []
-            for number, opening in parts[start : start + SYNCED_TOGETHER]:
+            for number, opening in group:
                 heads.append(self._open_file(opening, layout, number))
                 trio.from_thread.check_cancelled()
             # only now: while one file is synced, a file system may let nobody make another
@@ -199,3 +197,17 @@ class Unsealer:
         # The files are durable under their place; a crash before this line leaves them in quarantine, which is
         # emptied at the next attempt.
         sync_directory(destination.parent)
+
+
+def _groups(parts: Iterable[tuple[int, FileOpening]]) -> Iterator[list[tuple[int, FileOpening]]]:
+    """Yield the files that are synced together."""
+    group: list[tuple[int, FileOpening]] = []
+    size_bytes = 0
+    for part in parts:
+        size_bytes += part[1].head.size_bytes
+        if group and (len(group) == SYNCED_TOGETHER or size_bytes > UNSYNCED_BYTES):
+            yield group
+            group, size_bytes = [], part[1].head.size_bytes
+        group.append(part)
+    if group:
+        yield group

@@ -49,6 +49,25 @@ class VerifiedEvidence:
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
+class VerifiedOpenings:
+    """Openings that passed step 13, before anything was made of the names and sizes in them.
+
+    Attributes:
+        evidence: The verified evidence.
+        openings: The disclosed values.
+    """
+
+    evidence: VerifiedEvidence
+    openings: Openings
+    passed: InitVar[object]
+
+    def __post_init__(self, passed: object) -> None:
+        """Refuse to be made outside of verification."""
+        _check_maker(passed)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
 class VerifiedPackage:
     """A package whose evidence and content passed all steps.
 

@@ -40,7 +40,7 @@ from ddtp.verify.evidence import Evidence
 from ddtp.verify.policy import Attestation, TrustPolicy
 from ddtp.verify.receipt import Receipt, check_receipts
 from ddtp.verify.steps import Step, checking
-from ddtp.verify.verified import PASSED, VerifiedEvidence, VerifiedPackage
+from ddtp.verify.verified import PASSED, VerifiedEvidence, VerifiedOpenings, VerifiedPackage
 
 # The steps, in their order. Numbers and names are those of spec/10 s.3.
 #
@@ -89,11 +89,31 @@ def check_content(verified: VerifiedEvidence, openings: Openings, *, files: Mapp
     Raises:
         VerificationFailed: Step 13 or 14 refused the content.
     """
+    return verify_files(verify_openings(verified, openings), files)
+
+
+def verify_openings(verified: VerifiedEvidence, openings: Openings) -> VerifiedOpenings:
+    """Check step 13; raises as `check_openings`.
+
+    Args:
+        verified: The evidence of the package.
+        openings: The disclosed values.
+    """
     check_openings(
         openings, disclosure=verified.disclosure, manifest=verified.manifest.body, request=verified.request.body
     )
-    check_files(openings, files)
-    return VerifiedPackage(verified, openings, files, PASSED)
+    return VerifiedOpenings(verified, openings, PASSED)
+
+
+def verify_files(verified: VerifiedOpenings, files: Mapping[str, FileHead]) -> VerifiedPackage:
+    """Check step 14, the last one; raises as `check_files`.
+
+    Args:
+        verified: The openings of the package.
+        files: Fingerprints of the received files by path, computed from the bytes with the file key of the opening.
+    """
+    check_files(verified.openings, files)
+    return VerifiedPackage(verified.evidence, verified.openings, files, PASSED)
 
 
 def check_openings(openings: Openings, *, disclosure: Disclosure, manifest: Manifest, request: Request) -> None:
