@@ -440,6 +440,7 @@ class RawYamux:
         """Let the reader end."""
         self._peer_has_ended = True
         self._changed.unpark_all()
+        self._shrink_if_over()
         self._forget_if_over()
 
     def break_off(self) -> None:
@@ -468,12 +469,10 @@ class RawYamux:
     def _forget_if_over(self) -> None:
         if self._has_ended and self._peer_has_ended:
             self._muxer.forget(self)
-            self._shrink_if_over()
 
     def _shrink_if_over(self) -> None:
         """Give back what was lent, if nothing can fill the window any more and nothing in it waits for its reader."""
-        is_over = self._is_broken or (self._has_ended and self._peer_has_ended)
-        if is_over and not self._unread:
+        if (self._is_broken or self._peer_has_ended) and not self._unread:
             self._muxer.take_back(self._window_bytes - FIRST_WINDOW_BYTES)
             self._window_bytes = FIRST_WINDOW_BYTES
 

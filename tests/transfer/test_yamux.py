@@ -523,13 +523,14 @@ async def test_what_nobody_reads_is_bounded_on_the_whole_connection():
         assert streams[8]._window_bytes == WINDOW_BYTES
 
 
+@pytest.mark.parametrize("flag", [FIN, RST])
 @pytest.mark.parametrize("end", ["read", "reset"])
-async def test_a_window_stays_lent_while_its_bytes_are_unread(end):
-    """A stream that the peer has reset keeps what it brought; reading that, or dropping it, gives the room back."""
+async def test_a_window_stays_lent_while_its_bytes_are_unread(flag, end):
+    """A stream that the peer has ended keeps what it brought; reading that, or dropping it, gives the room back."""
     async with against_peer() as peer:
         stream = await peer.opened()
         stream.widen()
-        await peer.write(frame(DATA, 1, 0, 1_000_000) + bytes(1_000_000), frame(UPDATE, 1, RST))
+        await peer.write(frame(DATA, 1, 0, 1_000_000) + bytes(1_000_000), frame(UPDATE, 1, flag))
         await peer.write(frame(PING, flags=SYN))
         await peer.wait_for(PING, ACK)
         assert peer.muxer._spare_bytes == LENT_BYTES - (WINDOW_BYTES - FIRST_WINDOW_BYTES)
