@@ -13,14 +13,14 @@ from types import ModuleType
 
 
 @contextmanager
-def hollow(packages: Sequence[str], stand_ins: Mapping[str, str]) -> Iterator[None]:
+def hollow(packages: Sequence[str], stand_ins: Mapping[str, Mapping[str, type]]) -> Iterator[None]:
     """Let modules of a package be imported in the `with` block without running its packages.
 
     If the package has been imported already nothing is hollow, and nothing is forgotten.
 
     Args:
         packages: It and those below it that are not to run, each after the one that holds it.
-        stand_ins: Modules that are not to run, with the one name that others want of them.
+        stand_ins: Modules that are not to run, with what others find there under the names that they want.
 
     Raises:
         ImportError: There is no such package.
@@ -35,9 +35,9 @@ def hollow(packages: Sequence[str], stand_ins: Mapping[str, str]) -> Iterator[No
             if spec is None:
                 raise ImportError(f"expected the package {package}, found none")
             sys.modules[package] = importlib.util.module_from_spec(spec)
-        for module, wanted in stand_ins.items():
+        for module, names in stand_ins.items():
             sys.modules[module] = ModuleType(module)
-            setattr(sys.modules[module], wanted, object)
+            vars(sys.modules[module]).update(names)
         yield
     finally:
         for module in list(sys.modules):  # other threads may import others meanwhile

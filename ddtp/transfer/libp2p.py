@@ -24,9 +24,24 @@ from ddtp.transfer.hollow import hollow
 from ddtp.transfer.noise import NoiseSession
 from ddtp.transfer.yamux import RawYamux, Yamux
 
+
+class _OtherKey:
+    """Stands for kinds of keys that `secure` would refuse; their libraries take long to load, and RSA's to parse."""
+
+    @classmethod
+    def from_bytes(cls, _data: bytes) -> None:
+        """Refuse to read any."""
+        raise ValueError("expected an Ed25519 key, found one of another kind")
+
+
 with hollow(
-    ("libp2p", "libp2p.transport", "libp2p.transport.quic"),
-    {"libp2p.transport.quic.stream": "QUICStream"},  # an alias of a type, in a module that others need
+    ("libp2p", "libp2p.transport", "libp2p.transport.quic", "libp2p.security"),
+    {
+        "libp2p.transport.quic.stream": {"QUICStream": object},  # an alias of a type, in a module that others need
+        "libp2p.tools.anyio_service.api": {"ServiceAPI": object},  # the base of types of which we use none
+        "libp2p.crypto.rsa": {"RSAPublicKey": _OtherKey, "RSAPrivateKey": _OtherKey},
+        "libp2p.crypto.secp256k1": {"Secp256k1PublicKey": _OtherKey, "Secp256k1PrivateKey": _OtherKey},
+    },
 ):
     from libp2p.abc import IRawConnection, ISecureConn
     from libp2p.connection_types import ConnectionType

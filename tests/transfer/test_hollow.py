@@ -15,8 +15,9 @@ def run(program: str) -> str:
 
 
 def test_what_nobody_needs_is_not_loaded() -> None:
-    """An agent starts without QUIC, ACME and HTTP."""
-    program = "import sys, ddtp.agent.facade; print(*{'aioquic', 'httpx', 'requests', 'libp2p'} & {*sys.modules})"
+    """An agent starts without QUIC, ACME, HTTP, TLS, and kinds of keys that it refuses."""
+    unwanted = {"aioquic", "httpx", "requests", "OpenSSL", "Crypto", "coincurve", "anyio", "libp2p"}
+    program = f"import sys, ddtp.agent.facade; print(*{unwanted} & {{*sys.modules}})"
     assert run(program).split() == []
 
 
