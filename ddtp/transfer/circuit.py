@@ -160,7 +160,7 @@ async def reserve(raw: RawStream) -> int:
     """Ask a relay for a reservation; return when it expires, in seconds since the epoch.
 
     Raises:
-        PeerUnreachable: The relay refuses.
+        Overloaded, PeerUnreachable: The relay refuses.
         ProtocolViolation: It does not follow the protocol.
         trio.BrokenResourceError: The stream is over.
     """
@@ -188,7 +188,7 @@ async def offer(raw: RawStream, peer_id: str, limit: Limit) -> None:
     """Offer a circuit from a peer to one that has a reservation with us; from then on the stream is that circuit.
 
     Raises:
-        PeerUnreachable: It does not want it.
+        Overloaded, PeerUnreachable: It does not want it.
         ProtocolViolation: It does not follow the protocol.
         trio.BrokenResourceError: The stream is over.
     """

@@ -21,6 +21,7 @@ from ddtp.transfer.crowd import TurnedAway, again_if_turned_away
 from ddtp.transfer.libp2p import Connection, Handover, Identity, check_library, remote_of, secure
 from ddtp.transfer.limits import HostLimits, Places, SharedPlaces
 from ddtp.transfer.racing import Source, Target, race
+from ddtp.transfer.records import WINDOW_BYTES
 from ddtp.transfer.sockets import watch
 from ddtp.transfer.stream import FlowStream, open_flow_stream
 from ddtp.transfer.yamux import RawYamux
@@ -61,6 +62,7 @@ class Host:
         self._identity = identity
         self._handlers: dict[str, Handler] = {}
         self._raw_handlers: dict[str, RawHandler] = {}
+        self._windows: dict[str, int] = {}
         self._visitors = Places(limits.connections, limits.connections_per_address)
         self._peers = Places(limits.connections, limits.connections_per_peer)
         self._bulk = SharedPlaces(limits.bulk_connections, limits.stream_share)
@@ -75,17 +77,18 @@ class Host:
             handler: Gets each new stream, which is closed when it returns and reset when it raises, which ends
                 nothing else. One that sends something before it raises calls `aclose` first, or the reset overtakes it.
         """
-        self._handlers[protocol] = handler
+        self._handlers[protocol], self._windows[protocol] = handler, WINDOW_BYTES
         self._served[protocol] = SharedPlaces(self._limits.streams_per_protocol, self._limits.stream_share)
 
-    def serve_raw(self, protocol: str, handler: RawHandler) -> None:
+    def serve_raw(self, protocol: str, handler: RawHandler, *, window_bytes: int = WINDOW_BYTES) -> None:
         """Answer a protocol that is not ours, without the flow control of spec/14 s.3.
 
         Args:
             protocol: For example a relay's.
             handler: Gets each new stream and the connection that it belongs to; the stream is reset when it returns.
+            window_bytes: Of each stream.
         """
-        self._raw_handlers[protocol] = handler
+        self._raw_handlers[protocol], self._windows[protocol] = handler, window_bytes
         self._served[protocol] = SharedPlaces(self._limits.streams_per_protocol, self._limits.stream_share)
 
     async def dial(
@@ -279,16 +282,14 @@ class Host:
                     places.enter_context(self._served[chosen].take(connection.peer_id, group))
 
                 with trio.fail_after(self._limits.handshake_seconds):
-                    protocol = await raw.negotiate([*self._handlers, *self._raw_handlers], admit=admit)
+                    window_of = self._windows.__getitem__
+                    protocol = await raw.negotiate(self._served, admit=admit, window_bytes=window_of)
                 if protocol in self._raw_handlers:
                     await self._raw_handlers[protocol](raw, connection)
                 else:
                     await self._handle(self._handlers[protocol], raw, connection)
         except Exception as err:  # noqa: BLE001 - boundary of one stream: a handler's failure ends that stream only
-            defect = not all(isinstance(leaf, _EXPECTED) for leaf in _leaves(err))
-            # what costs a peer a few bytes must not cost a line of the log
-            level = logging.ERROR if defect else logging.INFO if protocol else logging.DEBUG
-            _log.log(level, "%s of %s: %s", protocol or "stream", connection.peer_id, _reason(err), exc_info=defect)
+            _log_end(protocol, connection.peer_id, err)
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + RESET_SECONDS):
                 await raw.reset()
@@ -336,6 +337,13 @@ async def open_host(
 def peer_id_of(network_key: bytes) -> str:
     """Return the network identity of a 32-byte Ed25519 seed."""
     return Identity(network_key).peer_id
+
+
+def _log_end(protocol: str | None, peer_id: str, err: Exception) -> None:
+    defect = not all(isinstance(leaf, _EXPECTED) for leaf in _leaves(err))
+    # what costs a peer a few bytes must not cost a line of the log
+    level = logging.ERROR if defect else logging.INFO if protocol else logging.DEBUG
+    _log.log(level, "%s of %s: %s", protocol or "stream", peer_id, _reason(err), exc_info=defect)
 
 
 async def _hand_over(connection: Handover, desk: Desk, *, seconds: float) -> None:

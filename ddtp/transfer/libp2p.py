@@ -22,6 +22,7 @@ from ddtp.transfer import multistream
 from ddtp.transfer.addresses import format_address
 from ddtp.transfer.hollow import hollow
 from ddtp.transfer.noise import NoiseSession
+from ddtp.transfer.records import WINDOW_BYTES
 from ddtp.transfer.yamux import RawYamux, Yamux
 
 
@@ -118,14 +119,18 @@ class Connection:
         finally:
             self.over.set()
 
-    async def open_stream(self, protocol: str) -> RawYamux:
+    async def open_stream(self, protocol: str, *, window_bytes: int = WINDOW_BYTES) -> RawYamux:
         """Open a stream that speaks `protocol`.
+
+        Args:
+            protocol: Of the stream.
+            window_bytes: What the peer may have sent on it and we not have read.
 
         Raises:
             ProtocolViolation: The peer does not speak it.
             trio.BrokenResourceError: The connection is over.
         """
-        raw, chosen = self._muxer.open_stream(), False
+        raw, chosen = self._muxer.open_stream(window_bytes=window_bytes), False
         try:
             await multistream.select(protocol, raw)
             chosen = True

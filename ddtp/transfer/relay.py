@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, final
+from weakref import WeakValueDictionary
 
 import trio
 
@@ -30,7 +31,7 @@ from ddtp.transfer.circuit import (
 from ddtp.transfer.host import Host
 from ddtp.transfer.libp2p import Connection
 from ddtp.transfer.limits import HostLimits, Places, SharedPlaces
-from ddtp.transfer.yamux import RawYamux
+from ddtp.transfer.yamux import CIRCUIT_WINDOW_BYTES, RawYamux
 
 ADDRESS_SHARE: Final = 8
 """Of the circuits, an eighth for one IP address once half are taken: identities cost nothing."""
@@ -55,7 +56,7 @@ class RelayLimits:
         reservation_seconds: How long one lasts unless it is renewed.
         circuits: At a time, each with up to two windows of Yamux in memory.
         circuits_from_peer: Of one identity that dials.
-        circuits_to_peer: To one reservation: as many as its host takes from one relay. A quarter of them for one
+        circuits_to_peer: To one identity: as many as its host takes from one relay. A quarter of them for one
             identity and for one IP address, once half are taken.
         circuit_seconds: How long a circuit lasts; a transfer that is cut goes on over the next one.
         circuit_bytes: How much a circuit carries in each direction.
@@ -86,11 +87,10 @@ class RelayLimits:
 @final
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """A reservation while it lasts, and the circuits that lead to it."""
+    """A reservation while it lasts."""
 
     connection: Connection
     scope: trio.CancelScope
-    circuits: SharedPlaces
     ended: trio.Event = field(default_factory=trio.Event)
 
 
@@ -109,6 +109,8 @@ class Relay:
         self._held: dict[str, _Held] = {}
         self._places = Places(limits.reservations, limits.reservations_per_address)
         self._sources = Places(limits.circuits, limits.circuits_from_peer)
+        # circuits outlive the reservation that they were made with; who holds a place keeps the places there
+        self._targets: WeakValueDictionary[str, SharedPlaces] = WeakValueDictionary()
         self._shares = SharedPlaces(limits.circuits, max(limits.circuits_from_peer, limits.circuits // ADDRESS_SHARE))
 
     def serve(self, host: Host) -> None:
@@ -137,8 +139,7 @@ class Relay:
             await older.ended.wait()
         try:
             with self._places.take(address_group(connection.remote_host)), trio.CancelScope() as scope:
-                circuits = SharedPlaces(limits.circuits_to_peer, max(1, limits.circuits_to_peer // TARGET_SHARE))
-                held = self._held[peer_id] = _Held(connection, scope, circuits)
+                held = self._held[peer_id] = _Held(connection, scope)
                 try:
                     scope.deadline = trio.current_time() + limits.reservation_seconds
                     expires = self._clock() + limits.reservation_seconds
@@ -161,19 +162,23 @@ class Relay:
         try:
             with (
                 self._sources.take(connection.peer_id),
-                held.circuits.take(connection.peer_id, group),
+                self._circuits_to(peer_id).take(connection.peer_id, group),
                 self._shares.take(group),
             ):
                 await self._join(raw, connection.peer_id, held)
         except Overloaded:
             await _refuse(raw, Status.RESOURCE_LIMIT_EXCEEDED)
 
+    def _circuits_to(self, peer_id: str) -> SharedPlaces:
+        most = self._limits.circuits_to_peer
+        return self._targets.setdefault(peer_id, SharedPlaces(most, max(1, most // TARGET_SHARE)))
+
     async def _join(self, raw: RawYamux, source: str, held: _Held) -> None:
         far: RawYamux | None = None
         try:
             try:
                 with trio.fail_after(QUESTION_SECONDS):
-                    far = await held.connection.open_stream(STOP)
+                    far = await held.connection.open_stream(STOP, window_bytes=CIRCUIT_WINDOW_BYTES)
                     await offer(far, source, self._limit)
             except (DdtpError, trio.BrokenResourceError, trio.TooSlowError) as err:
                 _log.info("a circuit to %s failed: %s", held.connection.peer_id, err)

@@ -23,7 +23,7 @@ from ddtp.transfer.circuit import (
 )
 from ddtp.transfer.host import Host
 from ddtp.transfer.libp2p import Connection
-from ddtp.transfer.yamux import RawYamux
+from ddtp.transfer.yamux import CIRCUIT_WINDOW_BYTES, RawYamux
 
 ANSWER_SECONDS: Final = 10.0
 """For a relay's answer, and for its word about who comes: as a handshake."""
@@ -63,7 +63,7 @@ class Reservations:
         """Hold the places until cancelled."""
         if not self._relays:
             return
-        self._host.serve_raw(STOP, self._take)
+        self._host.serve_raw(STOP, self._take, window_bytes=CIRCUIT_WINDOW_BYTES)
         async with trio.open_nursery() as nursery:
             for relay in self._relays:
                 nursery.start_soon(self._keep, relay)

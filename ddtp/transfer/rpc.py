@@ -70,7 +70,8 @@ async def answer(stream: FlowStream, handle: Handle, *, max_request_bytes: int, 
             `internal`, without its text, and raised again.
         max_request_bytes: More than this is refused unread, and ends the stream.
         timeout_seconds: For the next request to arrive, and for a response to be taken. All these waits together may
-            take `IDLE_SECONDS`, and `PACE_SECONDS` more for each request that was answered.
+            take `IDLE_SECONDS`, and for each request that was answered `PACE_SECONDS` more and the time that the
+            response takes at `SLOWEST_BYTES_PER_SECOND`.
 
     Raises:
         PeerStalled: The peer was silent or did not take the response.

@@ -29,6 +29,9 @@ MAX_STREAMS: Final = 64
 MAX_ANSWER_BYTES: Final = 4096 * HEADER.size
 """Answers (to pings, to new streams) that wait to be sent: more than any peer asks for that reads them too."""
 
+CIRCUIT_WINDOW_BYTES: Final = 1024 * 1024
+"""Of a stream that shares its connection with those of strangers: there is room for as many as a relay lets through."""
+
 MANY_FRAMES: Final = 256
 """Messages, headers and pieces of payload after which others have their turn: they take up to 4 ms."""
 
@@ -114,8 +117,11 @@ class Yamux:
         if violation is not None:
             raise violation
 
-    def open_stream(self) -> "RawYamux":
+    def open_stream(self, *, window_bytes: int = WINDOW_BYTES) -> "RawYamux":
         """Open a stream; the peer learns it at the latest with the first bytes.
+
+        Args:
+            window_bytes: What the peer may have sent and we not have read, at least `FIRST_WINDOW_BYTES`.
 
         Raises:
             trio.BrokenResourceError: The connection is over, the peer takes no more streams, or we have too many.
@@ -125,7 +131,7 @@ class Yamux:
         stream_id = self._next_stream_id
         self._next_stream_id += 2
         stream = self._streams[stream_id] = RawYamux(self, stream_id)
-        stream.widen(SYN)
+        stream.widen(window_bytes, SYN)
         return stream
 
     async def accept_stream(self) -> "RawYamux | None":
@@ -213,25 +219,20 @@ class Yamux:
         with suppress(trio.BrokenResourceError):
             while True:
                 for data in await self._session.receive():
-                    handled += 1 + self._handle_data(data)
-                    if handled > MANY_FRAMES:
-                        handled = 0
-                        await trio.lowlevel.checkpoint()
+                    for found in self._decoder.feed(data):
+                        self._handle(found)
+                        handled = await _give_turns(handled + 1)
+                    handled = await _give_turns(handled + 1)
                     if len(self._answers) > MAX_ANSWER_BYTES:
                         raise ProtocolViolation("expected a peer that reads what it asks for, found one that does not")
 
-    def _handle_data(self, data: Piece) -> int:
-        """Handle what a message brings; return how many headers and pieces of payload that were."""
-        count = 0
-        for found in self._decoder.feed(data):
-            if isinstance(found, Frame):
-                self._handle(found)
-            else:
-                self._handle_payload(found)
-            count += 1
-        return count
+    def _handle(self, found: Frame | Piece) -> None:
+        if isinstance(found, Frame):
+            self._handle_frame(found)
+        else:
+            self._handle_payload(found)
 
-    def _handle(self, frame: Frame) -> None:
+    def _handle_frame(self, frame: Frame) -> None:
         match frame.type:
             case FrameType.DATA:
                 self._receiver = self._find_stream(frame)
@@ -292,6 +293,14 @@ class Yamux:
         self._newcomers_in.close()
 
 
+async def _give_turns(handled: int) -> int:
+    """Let others have their turn if much was handled without one; return how much was since then."""
+    if handled < MANY_FRAMES:
+        return handled
+    await trio.lowlevel.checkpoint()
+    return 0
+
+
 @final
 class RawYamux:
     """A Yamux stream as `stream.RawStream`; made by `Yamux`.
@@ -321,24 +330,29 @@ class RawYamux:
 
     @property
     def is_dead(self) -> bool:
-        """Whether nothing can come of it any more: the peer has reset it, and what it sent before was read."""
+        """Whether nothing can come of it any more: it is reset, or its connection has ended, and nothing is unread."""
         return self._is_broken and not self._unread
 
     async def negotiate(
-        self, protocols: Collection[str], *, admit: Callable[[str], None] = lambda _protocol: None
+        self,
+        protocols: Collection[str],
+        *,
+        admit: Callable[[str], None] = lambda _protocol: None,
+        window_bytes: Callable[[str], int] = lambda _protocol: WINDOW_BYTES,
     ) -> str:
         """Let the peer choose one of `protocols` and return it.
 
         Args:
             protocols: Ours.
             admit: Called with the choice before it is confirmed; what it raises comes through.
+            window_bytes: As for `Yamux.open_stream`, by the choice.
 
         Raises:
             ProtocolViolation: The peer does not follow multistream-select.
             trio.BrokenResourceError: The stream is over.
         """
         protocol = await multistream.offer(protocols, self, admit=admit)
-        self.widen()
+        self.widen(window_bytes(protocol))
         return protocol
 
     async def read(self, max_bytes: int) -> Piece:
@@ -392,12 +406,9 @@ class RawYamux:
 
     # --- for the muxer ---
 
-    def widen(self, flags: int = 0) -> None:
-        """Grant the whole window, in a frame with `flags`: the reader drains it from now on.
-
-        What cannot be lent now is granted later, while the reader reads.
-        """
-        self._wanted_bytes = WINDOW_BYTES
+    def widen(self, window_bytes: int, flags: int = 0) -> None:
+        """Grant the whole window, in a frame with `flags`; what cannot be lent now comes while the reader reads."""
+        self._wanted_bytes = window_bytes
         self._grant(flags)
 
     def spend_window(self, wanted_bytes: int) -> int:

@@ -7,15 +7,33 @@ import os
 import pytest
 
 from ddtp.agent.inbox import FILES
-from ddtp.agent.unsealing import SYNCED_TOGETHER
+from ddtp.agent.unsealing import SYNCED_TOGETHER, UNSYNCED_BYTES, _groups
 from ddtp.errors import DdtpError, DiskFull, PeerAborted, StorageFailed
 from ddtp.protocol.codec import Buffer
+from ddtp.protocol.leaves import FileHead
+from ddtp.protocol.openings import FileOpening
 from ddtp.store import new_file
 from ddtp.store.durable import write_all_at
 from ddtp.store.new_file import DIRECT_LEAST_BYTES
 from tests.town import Town, names, read_files
 
 FOLDERS = 7
+
+
+def test_files_are_synced_together_up_to_a_number_and_a_size() -> None:
+    """One that is larger than all may have together stands alone; none is left out."""
+
+    def groups(*sizes: int) -> list[list[int]]:
+        parts = [
+            (number, FileOpening(number, FileHead(f"{number}", "a/b", size, 1 << 16, bytes(32)), bytes(32), bytes(32)))
+            for number, size in enumerate(sizes)
+        ]
+        return [[number for number, _opening in group] for group in _groups(parts)]
+
+    half = UNSYNCED_BYTES // 2
+    assert groups() == []
+    assert groups(*[1] * (SYNCED_TOGETHER + 1)) == [list(range(SYNCED_TOGETHER)), [SYNCED_TOGETHER]]
+    assert groups(half, half, 1, 3 * half, half, half) == [[0, 1], [2], [3], [4, 5]]
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 import trio
@@ -12,7 +13,7 @@ from ddtp.protocol.bulk import FRAME_HEADER, READY, Ticket
 from ddtp.protocol.messages import ReceiptMessage
 from ddtp.transfer import channel, multistream
 from ddtp.transfer.addresses import PeerAddress
-from ddtp.transfer.channel import Desk, channels_for
+from ddtp.transfer.channel import Desk, SocketLink, channels_for
 from ddtp.transfer.host import Host, open_host
 from ddtp.transfer.libp2p import BULK, Handover, Identity, secure
 from ddtp.transfer.limits import HostLimits
@@ -22,6 +23,7 @@ from ddtp.transfer.sender import BULK_LEAST_BYTES, send_transfer
 from ddtp.transfer.stream import FlowStream
 from tests.sessions import CHUNK_SIZE, VERIFIED, make_accept, make_offer, sealed_chunks
 from tests.transfer.exchange import HolderSide, ReceiverSide
+from tests.transfer.sockets import socket_pair
 
 Moved = Callable[[int], None]
 PROTOCOL = "/ddtp/transfer/1.0.0"
@@ -410,6 +412,49 @@ async def test_a_stolen_token_is_of_no_use(hosts: tuple[Host, Host]) -> None:
             with pytest.raises(trio.BrokenResourceError):
                 await present(server, own_key, Ticket(TOKEN, 0, 1).encode())
     assert client.peer_id != own
+
+
+def test_of_two_connections_with_one_ticket_the_second_is_closed() -> None:
+    """Both may have been told that they are expected."""
+
+    class Link:
+        closed = False
+
+        def close(self) -> None:
+            self.closed = True
+
+    async def main() -> None:
+        async with Desk().expect(TOKEN, "peer") as arrival:
+            first, second = Link(), Link()
+            arrival.add(Ticket(TOKEN, 0, 1), first, "peer")  # type: ignore[arg-type]
+            with pytest.raises(ProtocolViolation):
+                arrival.add(Ticket(TOKEN, 0, 1), second, "peer")  # type: ignore[arg-type]
+            assert (first.closed, second.closed) == (False, True)
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("direction", ["receive", "send"])
+async def test_who_waits_on_a_connection_hears_that_it_was_closed(direction: str) -> None:
+    """It does not wait for the peer any more."""
+    async with socket_pair() as (left, _right), trio.open_nursery() as nursery:
+        link = SocketLink(left)
+
+        waits = {
+            "receive": partial(link.receive_into, memoryview(bytearray(10)), least=1, moved=lambda _size: None),
+            "send": partial(link.send, bytes(64 << 20), moved=lambda _size: None),
+        }
+
+        async def wait() -> None:
+            with pytest.raises(trio.BrokenResourceError):
+                await waits[direction]()
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked(0.1)
+        link.close()
+        with trio.fail_after(PATIENCE_SECONDS):
+            await trio.sleep_forever()
 
 
 async def test_a_slow_path_is_waited_for(hosts: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch) -> None:

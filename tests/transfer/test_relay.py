@@ -17,7 +17,18 @@ from ddtp.transfer import crowd
 from ddtp.transfer import relay as relay_module
 from ddtp.transfer.addresses import PeerAddress
 from ddtp.transfer.bridge import bridged
-from ddtp.transfer.circuit import HOP, STOP, HopType, Limit, Message, encode_hop, offer, parse_hop, read_message
+from ddtp.transfer.circuit import (
+    HOP,
+    STOP,
+    HopType,
+    Limit,
+    Message,
+    encode_hop,
+    offer,
+    parse_hop,
+    read_message,
+    reserve,
+)
 from ddtp.transfer.host import Host, open_host, peer_id_of
 from ddtp.transfer.libp2p import Connection, RawYamux
 from ddtp.transfer.relay import Relay, RelayLimits
@@ -169,6 +180,33 @@ async def test_who_holds_many_circuits_to_a_peer_leaves_some(monkeypatch: pytest
         with pytest.raises(PeerUnreachable, match="resource limit exceeded"):
             await greedy.dial([ring.address], PROTOCOL, timeout_seconds=10)
         assert await answer_of(other, ring) == other.peer_id
+
+
+async def test_nor_do_several_at_one_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Identities cost nothing."""
+    monkeypatch.setattr(crowd, "FIRST_PAUSE_SECONDS", 0.001)
+    async with (
+        open_ring(replace(LIMITS, circuits_to_peer=4)) as ring,
+        dialler() as one,
+        dialler() as two,
+        dialler() as three,
+    ):
+        for each in (one, two):
+            await each.dial([ring.address], "/ddtp/hold/1", timeout_seconds=10)
+        with pytest.raises(PeerUnreachable, match="resource limit exceeded"):
+            await three.dial([ring.address], PROTOCOL, timeout_seconds=10)
+
+
+async def test_a_renewed_reservation_forgets_no_circuit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that were made before it still count."""
+    monkeypatch.setattr(crowd, "FIRST_PAUSE_SECONDS", 0.001)
+    async with open_ring(replace(LIMITS, circuits_to_peer=4)) as ring, dialler() as greedy:
+        for _ in range(2):
+            await greedy.dial([ring.address], "/ddtp/hold/1", timeout_seconds=10)
+        async with ring.hidden.attached(PeerAddress(ring.relay.addresses[0])) as connection:
+            await reserve(await connection.open_stream(HOP))
+            with pytest.raises(PeerUnreachable, match="resource limit exceeded"):
+                await greedy.dial([ring.address], PROTOCOL, timeout_seconds=10)
 
 
 async def test_who_finds_no_place_waits_for_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,7 @@ class World:
         self.lines = list(lines)
         self.tried: list[float] = []
 
-    def serve_raw(self, protocol: str, _handler: Callable[..., object]) -> None:
+    def serve_raw(self, protocol: str, _handler: Callable[..., object], *, window_bytes: int) -> None:  # noqa: ARG002
         self.served = protocol
 
     @asynccontextmanager

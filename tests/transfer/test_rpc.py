@@ -7,6 +7,7 @@ import pytest
 import trio
 
 from ddtp.errors import ConsentInvalid, PeerRefused, PeerStalled, PeerVanished, ProtocolViolation
+from ddtp.transfer.pump import SLOWEST_BYTES_PER_SECOND
 from ddtp.transfer.rpc import IDLE_SECONDS, answer, call
 
 
@@ -189,27 +190,42 @@ async def test_a_place_is_not_held_by_asking_now_and_then(make_flow_pair, autoju
     assert trio.current_time() - began < 2 * IDLE_SECONDS
 
 
-async def test_nor_by_taking_each_answer_just_in_time(autojump_clock):
-    """A client that has asked much ahead, and makes room for one answer at a time."""
-    stream = Reluctant()
+@pytest.mark.parametrize("quick", [0, 1000])
+async def test_nor_by_taking_each_answer_just_in_time(quick, autojump_clock):
+    """A client that has asked much ahead, and makes room for one answer at a time; quick ones before earn nothing."""
+    stream = Reluctant(quick)
     with trio.fail_after(10 * IDLE_SECONDS), pytest.raises(PeerStalled, match="the response to be taken"):
         await _serve(stream)
     assert trio.current_time() < 2 * IDLE_SECONDS
 
 
+async def test_a_slow_client_gets_long_answers(autojump_clock):
+    """Their bytes earn the time that they take on the slowest link."""
+    with trio.move_on_after(10 * IDLE_SECONDS) as scope:
+        await _serve(Reluctant(0), handle=long_answer)
+    assert scope.cancelled_caught
+
+
+async def long_answer(_request, _peer_id):
+    return bytes(4 * SLOWEST_BYTES_PER_SECOND)
+
+
 class Reluctant:
-    """A stream with questions without end, on which each answer waits almost as long as it may."""
+    """A stream with questions without end; after the first answers each one waits almost as long as it may."""
 
     remote_peer_id = "left"
 
-    def __init__(self):
+    def __init__(self, quick):
+        self._quick = quick
         self._questions = itertools.cycle((b"\0\0\0\2", b"hi"))
 
     async def receive_some(self, _max_bytes):
         return next(self._questions)
 
     async def send_all(self, _data):
-        await trio.sleep(4.9)
+        self._quick -= 1
+        if self._quick < 0:
+            await trio.sleep(4.9)
 
 
 async def test_a_client_that_keeps_asking_keeps_its_stream(make_flow_pair, nursery, autojump_clock):

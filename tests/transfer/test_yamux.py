@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from ddtp.errors import ProtocolViolation
 from ddtp.transfer.frames import ACK, FIN, MAX_FRAME_BYTES, RST, SYN, Frame, FrameDecoder, FrameType
 from ddtp.transfer.records import WINDOW_BYTES
-from ddtp.transfer.yamux import FIRST_WINDOW_BYTES, LENT_BYTES, MAX_STREAMS, Yamux
+from ddtp.transfer.relay import RelayLimits
+from ddtp.transfer.yamux import CIRCUIT_WINDOW_BYTES, FIRST_WINDOW_BYTES, LENT_BYTES, MAX_STREAMS, Yamux
 from tests.transfer.sockets import open_accepted, read_exactly, secure_pair, socket_pair
 
 DATA, UPDATE, PING, GO_AWAY = FrameType
@@ -467,6 +468,11 @@ async def test_a_flood_of_streams_is_refused_one_by_one():
         while len(answers) < len(numbers):
             answers += await peer.read_frames()
         assert [each.flags for each in answers] == [ACK] * MAX_STREAMS + [RST] * 10
+        for _ in range(MAX_STREAMS):
+            await peer.muxer.accept_stream()
+        # they are served now, and still open
+        await peer.write(frame(UPDATE, 2 * MAX_STREAMS + 21, SYN))
+        assert (await peer.wait_for(UPDATE, RST)).stream_id == 2 * MAX_STREAMS + 21
         assert len(peer.muxer._streams) == MAX_STREAMS
 
 
@@ -508,7 +514,7 @@ async def test_what_nobody_reads_is_bounded_on_the_whole_connection():
         for number in numbers:
             await peer.write(frame(UPDATE, number, SYN))
             streams.append(await peer.muxer.accept_stream())
-            streams[-1].widen()
+            streams[-1].widen(WINDOW_BYTES)
         sizes = [stream._granted_bytes for stream in streams]
         assert sizes == [WINDOW_BYTES] * 8 + [FIRST_WINDOW_BYTES] * 4
         await peer.write_all(
@@ -529,7 +535,7 @@ async def test_a_window_stays_lent_while_its_bytes_are_unread(flag, end):
     """A stream that the peer has ended keeps what it brought; reading that, or dropping it, gives the room back."""
     async with against_peer() as peer:
         stream = await peer.opened()
-        stream.widen()
+        stream.widen(WINDOW_BYTES)
         await peer.write(frame(DATA, 1, 0, 1_000_000) + bytes(1_000_000), frame(UPDATE, 1, flag))
         await peer.write(frame(PING, flags=SYN))
         await peer.wait_for(PING, ACK)
@@ -545,7 +551,7 @@ async def test_a_frame_that_is_on_its_way_counts():
     """A reader that is faster than the peer does not grant the same room twice."""
     async with against_peer() as peer:
         stream = await peer.opened()
-        stream.widen()
+        stream.widen(WINDOW_BYTES)
         await peer.write(frame(DATA, 1, 0, WINDOW_BYTES) + b"x")
         assert await stream.read(1) == b"x"
         assert stream._granted_bytes == 0
@@ -570,6 +576,15 @@ async def test_nothing_follows_a_write_that_was_cut_short():
             await left.close()
 
 
+def test_all_circuits_of_a_relay_have_their_window():
+    """Idle ones leave those of others as they are, and the stream of the reservation has its own."""
+    muxer = Yamux(Reluctant(), is_initiator=True)
+    muxer.open_stream()
+    most = RelayLimits().circuits_to_peer
+    windows = {muxer.open_stream(window_bytes=CIRCUIT_WINDOW_BYTES)._granted_bytes for _ in range(most)}
+    assert windows == {CIRCUIT_WINDOW_BYTES}
+
+
 def test_our_own_streams_are_bounded_too():
     """And do not take places of the peer's."""
 
@@ -578,7 +593,7 @@ def test_our_own_streams_are_bounded_too():
         streams = [muxer.open_stream() for _ in range(MAX_STREAMS)]
         with pytest.raises(trio.BrokenResourceError):
             muxer.open_stream()
-        muxer._handle_data(frame(UPDATE, 2, SYN))
+        muxer._handle(Frame(UPDATE, 2, SYN))
         assert len(muxer._streams) == MAX_STREAMS + 1
         streams[0].drop()
         muxer.open_stream()
@@ -630,7 +645,8 @@ def test_whatever_frames_come_accounts_stay_right(steps):
             # what follows the border comes with the next frame, after the action
             cut = int(border * len(sent))
             try:
-                muxer._handle_data(late + sent[:cut])
+                for found in muxer._decoder.feed(late + sent[:cut]):
+                    muxer._handle(found)
             except ProtocolViolation:
                 break
             late = sent[cut:]
@@ -640,7 +656,7 @@ def test_whatever_frames_come_accounts_stay_right(steps):
                 if action == "read" and stream._unread:
                     await stream.read(50_000)
                 elif action == "widen":
-                    stream.widen()
+                    stream.widen(WINDOW_BYTES)
                 elif action in {"close", "reset"}:
                     with suppress(trio.BrokenResourceError):
                         await getattr(stream, action)()
