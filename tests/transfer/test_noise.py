@@ -12,6 +12,7 @@ from noise.connection import NoiseConnection
 from ddtp.errors import ProtocolViolation
 from ddtp.transfer.noise import FIRST_BUFFER_BYTES, MANY_MESSAGES, MAX_BUFFER_BYTES, MAX_PLAIN_BYTES, NoiseSession
 from tests.transfer.sockets import socket_pair
+from tests.transfer.turns import counted_turns
 
 KEYS = bytes(32), bytes(31) + b"\1"
 
@@ -124,31 +125,21 @@ async def test_the_buffer_grows_with_what_comes_and_has_an_end():
 @pytest.mark.parametrize("message", [b"", b"x"])
 async def test_a_flood_of_tiny_messages_lets_others_have_their_turn(message):
     """They are decrypted some at a time, in order; those without a byte do not hold the event loop either."""
-    async with socket_pair() as (left, right), trio.open_nursery() as nursery:
+    async with socket_pair() as (left, right):
         sender, receiver = sessions(left, right)
         receiver._received = memoryview(bytearray(MAX_BUFFER_BYTES))  # as after much traffic
-        turns = 0
-
-        async def other():
-            nonlocal turns
-            while True:
-                await trio.lowlevel.checkpoint()
-                turns += 1
-
         sender._sealed = memoryview(bytearray(100))
         for _ in range(20 * MANY_MESSAGES):  # not by `write`, which sends nothing if it has nothing to send
             await left.send_all(sender._sealed[: sender._seal_message(memoryview(message), 0)])
         await sender.write(b"last")
         await left.send_eof()
-        nursery.start_soon(other)
         calls, received = 0, b""
-        with trio.fail_after(10):
+        async with counted_turns() as turns:
             while not received.endswith(b"last"):
                 received += b"".join(await receiver.receive())
                 calls += 1
         assert received == 20 * MANY_MESSAGES * message + b"last"
-        assert max(turns, calls) >= 20
-        nursery.cancel_scope.cancel()
+        assert max(turns.count, calls) >= 20
 
 
 async def test_reading_takes_no_byte_that_it_does_not_return():

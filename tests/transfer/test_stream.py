@@ -9,6 +9,7 @@ import trio.testing
 from ddtp.errors import ProtocolViolation
 from ddtp.transfer.records import PAYLOAD_BYTES, PIECE_BYTES, WINDOW_BYTES, RecordType, encode_data, encode_record
 from ddtp.transfer.stream import CLOSE_SECONDS, MANY_RECORDS, open_flow_stream
+from tests.transfer.turns import counted_turns
 
 
 @pytest.mark.slow
@@ -95,21 +96,13 @@ async def test_an_end_of_the_raw_stream_is_not_the_end(raw_pair, nursery):
 async def test_a_flood_of_tiny_records_lets_others_have_their_turn(raw_pair, nursery):
     """A peer that sends single bytes does not hold the event loop for as long as they last."""
     stream, _ours, theirs = await _start_raw(raw_pair, nursery)
-    turns = 0
-
-    async def other():
-        nonlocal turns
-        while True:
-            await trio.lowlevel.checkpoint()
-            turns += 1
-
     await theirs.write(encode_data(b"x") * 20 * MANY_RECORDS)
-    nursery.start_soon(other)
     received = b""
-    while len(received) < 20 * MANY_RECORDS:
-        received += await stream.receive_some()
+    async with counted_turns() as turns:
+        while len(received) < 20 * MANY_RECORDS:
+            received += await stream.receive_some()
     assert received == b"x" * 20 * MANY_RECORDS
-    assert turns >= 20
+    assert turns.count >= 20
 
 
 async def test_closing_waits_until_the_peer_has_confirmed_the_end(raw_pair, nursery, autojump_clock):
