@@ -9,6 +9,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from setuptools import build_meta
 from setuptools.build_meta import *  # noqa: F403 - the hooks of PEP 517
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
@@ -19,6 +20,17 @@ STABLE_ABI = "cp311"
 OURS = Path(__file__).parent
 """What the extension is made of, besides the sources that pyproject.toml names: a change builds anew, and all of it is
 in the source distribution."""
+
+
+def build_editable(wheel_directory, config_settings=None, metadata_directory=None):
+    """Build an editable installation without what an earlier one has put beside the sources (PEP 660).
+
+    If this one cannot compile, that would serve instead of the present sources.
+    """
+    for path in OURS.parent.glob("ddtp/crypto/_native.*"):
+        if path.suffix != ".pyi":
+            path.unlink()
+    return build_meta.build_editable(wheel_directory, config_settings, metadata_directory)
 
 
 class BuildNative(build_ext):
