@@ -102,7 +102,7 @@ async def test_a_flood_of_tiny_records_lets_others_have_their_turn(raw_pair, nur
         while len(received) < 20 * MANY_RECORDS:
             received += await stream.receive_some()
     assert received == b"x" * 20 * MANY_RECORDS
-    assert turns.count >= 20
+    assert turns.count >= 10
 
 
 async def test_closing_waits_until_the_peer_has_confirmed_the_end(raw_pair, nursery, autojump_clock):
