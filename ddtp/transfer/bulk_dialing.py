@@ -46,6 +46,7 @@ class BulkDialing:
                 wanted = await self._open(opened)
                 await self._open_more(opened, wanted - 1)
                 await self._present(token, opened)
+                # all sockets first: if one is refused, all are still with their connections, which are closed
                 taken = [connection.take_socket() for connection in opened]
                 links = [SocketLink(socket) for socket in taken]
         except _FAILURES as err:

@@ -46,6 +46,7 @@ LONG_PATH_CHANNELS: Final = 4
 """They fill 1.2 Gbit/s at a round trip of 160 ms, and a lost packet slows a quarter of the transfer."""
 
 Item = TypeVar("Item")
+Received = TypeVar("Received")
 
 _ROUND_TRIP: Final = struct.Struct("=148xI")
 """Shortest round trip so far in microseconds, in Linux's `struct tcp_info` (linux/tcp.h); load does not lengthen it."""
@@ -104,11 +105,7 @@ class SocketLink:
             while total < least:
                 # else Linux wakes us for every few packets; never more than what is surely still to come
                 self._wake_at(min(least - total, PIECE_BYTES))
-                try:
-                    received = self._socket.recv_into(view[total:])
-                except BlockingIOError:
-                    await trio.lowlevel.wait_readable(self._socket.fileno())
-                    continue
+                received = await self._when_readable(partial(self._socket.recv_into, view[total:]))
                 if not received:
                     raise trio.BrokenResourceError("the connection ended")
                 moved(received)
@@ -116,6 +113,13 @@ class SocketLink:
             return total
         except (OSError, trio.ClosedResourceError) as err:
             raise trio.BrokenResourceError("the connection broke") from err
+
+    async def _when_readable(self, receive: Callable[[], Received]) -> Received:
+        while True:
+            try:
+                return receive()
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self._socket.fileno())
 
     def _wake_at(self, size: int) -> None:
         if size != self._low_water:
@@ -125,11 +129,7 @@ class SocketLink:
     async def begins(self) -> bool:
         """See `BulkLink`."""
         try:
-            while True:
-                try:
-                    return bool(self._socket.recv(1, sockets.MSG_PEEK))
-                except BlockingIOError:
-                    await trio.lowlevel.wait_readable(self._socket.fileno())
+            return bool(await self._when_readable(partial(self._socket.recv, 1, sockets.MSG_PEEK)))
         except (OSError, trio.ClosedResourceError):
             return False
 

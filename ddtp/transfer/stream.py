@@ -24,6 +24,7 @@ from ddtp.transfer.records import (
     encode_data,
     encode_record,
 )
+from ddtp.transfer.turns import Turns
 
 READ_BYTES: Final = 1024 * 1024
 """Asked from the raw stream at once: more than it has in one piece."""
@@ -39,9 +40,6 @@ CREDIT_STEP_BYTES: Final = WINDOW_BYTES // 4
 
 CLOSE_SECONDS: Final = 30.0
 """For the peer to confirm the end: a full window (4 MiB) still drains at 1.2 Mbit/s."""
-
-MANY_RECORDS: Final = 256
-"""Handled before others have their turn; of the smallest ones they take 2 ms."""
 
 LINGER_SECONDS: Final = 5.0
 """For the peer's own end of the raw stream, after both ends are confirmed; nothing of value can be lost any more."""
@@ -291,14 +289,11 @@ class FlowStream(trio.abc.HalfCloseableStream):
 
     async def _drain(self) -> None:
         try:
-            handled = 0
+            turns = Turns()
             while data := await self._raw.read(READ_BYTES):
                 for record in self._decoder.feed(data):
                     self._handle(record)
-                    handled += 1
-                    if handled >= MANY_RECORDS:
-                        handled = 0
-                        await trio.lowlevel.checkpoint()
+                    await turns.give()
                 self._changed.unpark_all()
         except ProtocolViolation as err:
             self._fail(err)

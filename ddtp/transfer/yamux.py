@@ -15,6 +15,7 @@ from ddtp.transfer import multistream
 from ddtp.transfer.frames import ACK, FIN, HEADER, MAX_SENT_BYTES, RST, SYN, Frame, FrameDecoder, FrameType
 from ddtp.transfer.pieces import Piece, Pieces
 from ddtp.transfer.records import WINDOW_BYTES
+from ddtp.transfer.turns import Turns
 
 FIRST_WINDOW_BYTES: Final = 256 * 1024
 """What Yamux gives to each direction of a new stream; more is granted when the protocol of the stream is known."""
@@ -31,9 +32,6 @@ MAX_ANSWER_BYTES: Final = 4096 * HEADER.size
 
 CIRCUIT_WINDOW_BYTES: Final = 1024 * 1024
 """Of a stream that shares its connection with those of strangers: there is room for as many as a relay lets through."""
-
-MANY_FRAMES: Final = 256
-"""Messages, headers and pieces of payload after which others have their turn: they take up to 4 ms."""
 
 GO_AWAY_SECONDS: Final = 1.0
 """For telling a peer that it broke the protocol; it learns it from the closed connection otherwise."""
@@ -215,14 +213,14 @@ class Yamux:
     # --- receiving ---
 
     async def _receive_all(self) -> None:
-        handled = 0
+        turns = Turns()
         with suppress(trio.BrokenResourceError):
             while True:
                 for data in await self._session.receive():
                     for found in self._decoder.feed(data):
                         self._handle(found)
-                        handled = await _give_turns(handled + 1)
-                    handled = await _give_turns(handled + 1)
+                        await turns.give()
+                    await turns.give()
                     if len(self._answers) > MAX_ANSWER_BYTES:
                         raise ProtocolViolation("expected a peer that reads what it asks for, found one that does not")
 
@@ -291,14 +289,6 @@ class Yamux:
         for stream in list(self._streams.values()):
             stream.break_off()
         self._newcomers_in.close()
-
-
-async def _give_turns(handled: int) -> int:
-    """Let others have their turn if much was handled without one; return how much was since then."""
-    if handled < MANY_FRAMES:
-        return handled
-    await trio.lowlevel.checkpoint()
-    return 0
 
 
 @final

@@ -8,7 +8,8 @@ import trio.testing
 
 from ddtp.errors import ProtocolViolation
 from ddtp.transfer.records import PAYLOAD_BYTES, PIECE_BYTES, WINDOW_BYTES, RecordType, encode_data, encode_record
-from ddtp.transfer.stream import CLOSE_SECONDS, MANY_RECORDS, open_flow_stream
+from ddtp.transfer.stream import CLOSE_SECONDS, open_flow_stream
+from ddtp.transfer.turns import MANY
 from tests.transfer.turns import counted_turns
 
 
@@ -96,12 +97,12 @@ async def test_an_end_of_the_raw_stream_is_not_the_end(raw_pair, nursery):
 async def test_a_flood_of_tiny_records_lets_others_have_their_turn(raw_pair, nursery):
     """A peer that sends single bytes does not hold the event loop for as long as they last."""
     stream, _ours, theirs = await _start_raw(raw_pair, nursery)
-    await theirs.write(encode_data(b"x") * 20 * MANY_RECORDS)
+    await theirs.write(encode_data(b"x") * 20 * MANY)
     received = b""
     async with counted_turns() as turns:
-        while len(received) < 20 * MANY_RECORDS:
+        while len(received) < 20 * MANY:
             received += await stream.receive_some()
-    assert received == b"x" * 20 * MANY_RECORDS
+    assert received == b"x" * 20 * MANY
     assert turns.count >= 10
 
 
