@@ -70,6 +70,12 @@ async def reserved(host: Host, *relays: str) -> AsyncIterator[Reservations]:
         nursery.cancel_scope.cancel()
 
 
+@pytest.fixture
+def soon_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is turned away comes back as often as always, and at once."""
+    monkeypatch.setattr(crowd, "FIRST_PAUSE_SECONDS", 0.001)
+
+
 @asynccontextmanager
 async def open_ring(limits: RelayLimits = LIMITS) -> AsyncIterator[Ring]:
     async with open_relay(limits) as relay, dialler() as hidden:
@@ -156,9 +162,9 @@ async def test_a_circuit_is_cut_at_its_time() -> None:
 
 
 @pytest.mark.parametrize(("bound", "places"), [("circuits", 2), ("circuits_from_peer", 2), ("circuits_to_peer", 4)])
-async def test_one_peer_cannot_take_all_circuits(bound: str, places: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("soon_again")
+async def test_one_peer_cannot_take_all_circuits(bound: str, places: int) -> None:
     """Above a bound the newcomer tries again, and hears why if that does not help; a freed place is free."""
-    monkeypatch.setattr(crowd, "FIRST_PAUSE_SECONDS", 0.001)
     async with open_ring(replace(LIMITS, **{bound: places})) as ring, dialler() as client:
         held = [await client.dial([ring.address], "/ddtp/hold/1", timeout_seconds=10) for _ in range(2)]
         with pytest.raises(PeerUnreachable, match="resource limit exceeded"):
@@ -168,9 +174,9 @@ async def test_one_peer_cannot_take_all_circuits(bound: str, places: int, monkey
         await eventually(lambda: client.dial([ring.address], PROTOCOL, timeout_seconds=10))
 
 
+@pytest.mark.usefixtures("soon_again")
 async def test_who_holds_many_circuits_to_a_peer_leaves_some(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of them at most, if others come from elsewhere."""
-    monkeypatch.setattr(crowd, "FIRST_PAUSE_SECONDS", 0.001)
     # here all come from one address; each is given one of its own
     numbers = itertools.count()
     monkeypatch.setattr(relay_module, "address_group", lambda _host: str(next(numbers)))
@@ -182,9 +188,9 @@ async def test_who_holds_many_circuits_to_a_peer_leaves_some(monkeypatch: pytest
         assert await answer_of(other, ring) == other.peer_id
 
 
-async def test_nor_do_several_at_one_address(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("soon_again")
+async def test_nor_do_several_at_one_address() -> None:
     """Identities cost nothing."""
-    monkeypatch.setattr(crowd, "FIRST_PAUSE_SECONDS", 0.001)
     async with (
         open_ring(replace(LIMITS, circuits_to_peer=4)) as ring,
         dialler() as one,
@@ -197,9 +203,9 @@ async def test_nor_do_several_at_one_address(monkeypatch: pytest.MonkeyPatch) ->
             await three.dial([ring.address], PROTOCOL, timeout_seconds=10)
 
 
-async def test_a_renewed_reservation_forgets_no_circuit(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("soon_again")
+async def test_a_renewed_reservation_forgets_no_circuit() -> None:
     """Those that were made before it still count."""
-    monkeypatch.setattr(crowd, "FIRST_PAUSE_SECONDS", 0.001)
     async with open_ring(replace(LIMITS, circuits_to_peer=4)) as ring, dialler() as greedy:
         for _ in range(2):
             await greedy.dial([ring.address], "/ddtp/hold/1", timeout_seconds=10)
