@@ -106,7 +106,7 @@ class NetworkLimits:
     """How much others may make this machine do at a time (spec/14 s.4).
 
     Attributes:
-        connections: Inbound; a large package takes two.
+        connections: Inbound; bulk connections (spec/14 s.8) count here until their handshake is over.
         connections_per_address: Of these, from one IP address: raise it where many come through one gateway.
         streams_per_protocol: Served, of one protocol; an eighth of them for one address once half are taken.
     """

@@ -7,7 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar
 
 WORKERS: Final = min(4, (os.cpu_count() or 1) + 1)
-"""Threads for all transfers together: one more than there are processors, because one may wait for the disk."""
+"""Threads that seal for all transfers together, and as many that store chunks: one more than there are processors,
+because one may wait for the disk. At most four is a guess: it was measured on two processors."""
 THREADS: Final = min(8, (os.cpu_count() or 1) + 4)
 """Threads for the pieces of one piece of work: enough for a disk to be busy with several while others are computed."""
 AHEAD: Final = 64

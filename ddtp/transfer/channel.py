@@ -43,7 +43,7 @@ LONG_PATH_SECONDS: Final = 0.02
 """Round trip from which one connection with the usual largest window (6 MiB) no longer fills 2.5 Gbit/s."""
 
 LONG_PATH_CHANNELS: Final = 4
-"""They fill 1.2 Gbit/s at a round trip of 160 ms, and a lost packet slows a quarter of the transfer."""
+"""They fill 1.2 Gbit/s at a round trip of 160 ms; a lost packet holds up all, as frames come in turn (spec/14 s.8)."""
 
 Item = TypeVar("Item")
 Received = TypeVar("Received")
