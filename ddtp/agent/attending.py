@@ -54,7 +54,7 @@ def sending_alone(home: Path, transfer_id: bytes) -> Iterator[None]:
 
     Raises:
         AlreadyRunning: Another one does.
-        StorageFailed: The disk refuses.
+        DiskFull, StorageFailed: The disk refuses.
     """
     path = make_directory(home / SENDING) / transfer_id.hex()
     with hold(

@@ -365,8 +365,11 @@ async def open_agent(
 
     Raises:
         IdentityMissing, PassphraseWrong: The key file is missing or stays closed.
+        DecodeError: The key file is damaged.
         StoreDamaged: The records are corrupt.
-        ConfigInvalid: A setting is wrong.
+        ConfigInvalid: A setting or an address to listen on is wrong, or other users may read the key file.
+        AlreadyRunning: Another process listens on one of the addresses, or holds the records for too long.
+        EnvironmentProblem: The disk refuses, an address cannot be bound, or libp2p has a version that was not tested.
     """
     settings = config or load_config(home=None if home is None else Path(home))
     if seed is None:

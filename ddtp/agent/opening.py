@@ -62,6 +62,7 @@ def open_package(path: Path, seed: Seed) -> OpenPackage:
     Raises:
         DecodeError, SignatureInvalid, ContentMismatch, AuthenticationFailed: It is damaged or forged.
         PolicyRefused: It is made out to somebody else.
+        NotFound, StorageFailed, StoreDamaged: The file is not there, cannot be read, or becomes shorter meanwhile.
     """
     reader = PackageReader(path)
     try:
@@ -114,7 +115,8 @@ def choose(package: Package, items: Sequence[str]) -> tuple[Disclosure, Openings
         items: Names of fields, files or folders; empty, or "*", means everything.
 
     Raises:
-        PolicyRefused: The package has no such item, or a group would be split.
+        PolicyRefused: The package has no such item.
+        UsageError: A group would be split.
     """
     if not items or "*" in items:
         return package.disclose_all()

@@ -106,12 +106,17 @@ async def prepare(
         language: "en" or "zh".
 
     Raises:
-        PeerUnreachable, PeerRefused: The receiver cannot be asked.
-        SignatureInvalid: Somebody else signed the request.
-        NotFound: The card names no such request, or no ledger.
-        PolicyRefused: The package is not of the kind that is asked for, lacks what is wanted, or more is wanted of it
-            than is asked for; or the request accepts no ledger of the card.
-        UsageError: There is no such purpose, or a required one is left out.
+        PeerUnreachable, PeerRefused, PeerStalled, PeerVanished, ProtocolViolation: The receiver cannot be asked.
+        DecodeError, SignatureInvalid: The request is malformed, or somebody else signed it.
+        ConsentInvalid: The request is expired, from the future, or by another institution than that of the card; or
+            nothing of this package can be agreed to within it.
+        EvidenceError: The package is damaged or forged.
+        NotFound: The card names no such request, or no ledger; or there is no such package file.
+        PolicyRefused: The package is made out to somebody else, is not of the kind that is asked for, lacks what is
+            wanted, or more is wanted of it than is asked for; or the request accepts no ledger of the card.
+        UsageError: There is no such purpose, or a required one is left out; or a part is wanted of what the issuer has
+            grouped.
+        EnvironmentProblem: This machine's disk refuses.
     """
     if isinstance(items, str):
         raise UsageError(f"expected a list of names of items, found the text {items!r}")
@@ -147,8 +152,11 @@ async def fetch_request(context: Context, card: Signed[Card], *, template: str |
     """Ask an institution what it wants and why.
 
     Raises:
-        SignatureInvalid: Somebody else signed the request.
-        ConsentInvalid: It is expired already.
+        PeerUnreachable: No address of the card answered.
+        PeerRefused: It does not hand the request out.
+        PeerStalled, PeerVanished, ProtocolViolation: Its answer did not come, or is none.
+        DecodeError, SignatureInvalid: The request is malformed, or somebody else signed it.
+        ConsentInvalid: It is expired, from the future, or by another institution than that of the card.
         NotFound: The card names no such request, or none at all.
     """
     offered = card.body.requests
@@ -188,11 +196,16 @@ async def send(
         patience_seconds: How long to try again what the network broke off, without anything new; see `persisting`.
 
     Raises:
-        PeerUnreachable, PeerRefused, PeerAborted, PeerStalled, PeerVanished: The exchange did not come to an end; the
-            transfer is kept and can be resumed.
+        PeerUnreachable, PeerRefused, PeerAborted, PeerStalled, PeerVanished, ProtocolViolation: The ledger did not take
+            the consent, and nothing was sent; or the exchange did not come to an end, and the transfer is kept and can
+            be resumed, unless it was declined.
         ConsentInvalid: The request expired meanwhile.
-        PolicyRefused, EvidenceError: The package is not what was confirmed, or was damaged meanwhile.
+        PolicyRefused: The package is not what was confirmed, or the same is being begun elsewhere; or a newer card of
+            the receiver is remembered.
+        EvidenceError: The package was damaged meanwhile, or what the receiver or the ledger has signed does not verify.
         LedgerInconsistent: The ledger has shown two histories; nothing was sent.
+        NotFound: There is no package file any more; or it was sent before and declined, or its card is gone.
+        AlreadyRunning: Another process sends it now, or holds it paused.
         EnvironmentProblem: This machine's disk or network refuses.
     """
     if await context.records.find_transfer(prepared.transfer_id) is not None:

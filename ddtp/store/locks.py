@@ -21,7 +21,7 @@ def hold(path: Path, *, message: str, hint: str) -> Iterator[None]:
 
     Raises:
         AlreadyRunning: Another process holds it, or this one does already.
-        StorageFailed: The disk refuses.
+        DiskFull, StorageFailed: The disk refuses.
     """
     with storage_errors(path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
