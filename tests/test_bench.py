@@ -9,11 +9,12 @@ import pytest
 from ddtp.crypto import sm2, sm3
 from ddtp.crypto.sm4 import SM4GCM
 from tests.bench import __main__ as command
-from tests.bench import survival
+from tests.bench import survival, transfer
 from tests.bench.crypto_libraries import CryptoMb, load
 from tests.bench.figures import Figure, Measured, Missing, Options, calls_per_second, encode_json, encode_row, race
 from tests.bench.rivals import Rivals
 from tests.bench.survival import Death, Side, Toll, count_resent
+from tests.bench.town import Told
 from tests.bench.transfer import parse_size
 from tests.mortal import Note
 
@@ -85,6 +86,14 @@ def test_tools_are_not_installed_unasked(tmp_path: Path) -> None:
         install=False,
     )
     assert "--install" in Rivals(options).why_missing("wormhole")
+
+
+def test_only_what_was_beside_large_packages_is_a_figure() -> None:
+    """Small packages count that began before the large ones had arrived; if there is none, the figure is missing."""
+    told = Told(sent_s=[0.5, 0.2], began_s=[100.0, 200.0], phases_s={}, cpu_s=0.0, peak_rss_MB=0.0)
+    assert transfer._begun_before(150.0, told) == [0.5]
+    assert transfer._beside_figure([0.5]) == Figure("package_1KiB_beside_8x100MiB_ms", "ms", [500.0])
+    assert isinstance(transfer._beside_figure(transfer._begun_before(100.0, told)), Missing)
 
 
 @pytest.mark.parametrize(("text", "size"), [("0", 0), ("64KiB", 65536), ("1GiB", 1 << 30)])
