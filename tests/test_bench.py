@@ -72,20 +72,51 @@ def test_what_was_not_measured_never_becomes_a_figure(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_tools_are_not_installed_unasked(tmp_path: Path) -> None:
-    """A tool that would have to be installed is reported with what brings it, unless --install says so."""
-    options = Options(
+def options_for(work: Path) -> Options:
+    return Options(
         runs=1,
-        work=tmp_path,
+        work=work,
         size="0",
         entries=1,
         kills=1,
         seed=1,
-        peers=tmp_path / "peers.py",
-        peers_work=None,
+        peers=work / "peers.py",
+        peers_work=work,
         install=False,
     )
-    assert "--install" in Rivals(options).why_missing("wormhole")
+
+
+@pytest.mark.parametrize("tool", ["wormhole", "iroh", "croc"])
+def test_tools_are_not_installed_unasked(tmp_path: Path, tool: str) -> None:
+    """A tool that would have to be installed is reported with what brings it, unless --install says so."""
+    assert "--install" in Rivals(options_for(tmp_path)).why_missing(tool)
+
+
+def test_a_pair_is_timed_without_the_start_of_the_end_that_waits(tmp_path: Path) -> None:
+    """The other benchmark runs croc and iroh as commands, but the time is what the pair has told."""
+    program = tmp_path / "croc-10.7.0" / "croc"
+    program.parent.mkdir()
+    program.with_name(".installed").touch()
+    told = {"load": "1GiB", "tool": "croc", "wall_s": 6.5}
+    rows = [{"type": "result", "load": "1GiB", "tool": tool, "wall_s": 7.5} for tool in ("scp", "croc")]
+    (tmp_path / "peers.py").write_text(
+        "import sys, shlex\n"
+        "command = sys.argv[sys.argv.index('--extra') + 1]\n"
+        "words = shlex.split(command.removeprefix('croc='))\n"
+        "assert words[-4:] == ['croc', " + repr(str(program)) + ", '{src}', '{dst}']\n"
+        "open(words[-5], 'a').write(" + repr(json.dumps(told)) + ")\n"
+        "print(" + repr("\n".join(map(json.dumps, rows))) + ")\n"
+    )
+    walls = Rivals(options_for(tmp_path)).walls(size="1GiB", small="0")
+    assert walls == {("1GiB", "scp"): 7.5, ("1GiB", "croc"): 6.5}
+
+
+@pytest.mark.parametrize("suffix", ["speedup_vs_iroh", "speedup_vs_croc", "speedup_vs_scp"])
+def test_a_comparison_that_was_not_made_is_missing(tmp_path: Path, suffix: str) -> None:
+    """Where another tool did not run, the figure is named with the reason."""
+    rivals, samples = Rivals(options_for(tmp_path)), transfer._Samples(large=[2.0])
+    found = {figure.name: figure for figure in transfer._comparisons("1GiB", samples, rivals)}
+    assert isinstance(found[f"verified_1GiB_{suffix}"], Missing)
 
 
 def test_only_what_was_beside_large_packages_is_a_figure() -> None:

@@ -87,7 +87,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=Path(os.environ.get(PEERS_VARIABLE) or ROOT / "../shared/bench/peers.py"),
         help=f"transfer: benchmark of other tools (or {PEERS_VARIABLE}; default ../shared/bench/peers.py)",
     )
-    parser.add_argument("--install", action="store_true", help="transfer: let the other benchmark install its tools")
+    parser.add_argument("--install", action="store_true", help="transfer: let other tools be installed")
     parser.add_argument(
         "--work",
         type=existing,

@@ -30,7 +30,12 @@ LARGE, LARGE_BYTES, BESIDE = 8, 100 << 20, "package_1KiB_ms"
 LATENCY_PACKAGES = {"package_1KiB_ms": 1024, "package_2MB_ms": 2_000_000}
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
-SPEEDUPS = {"speedup_vs_scp": "scp", "speedup_vs_wormhole": "wormhole"}
+SPEEDUPS = {
+    "speedup_vs_scp": "scp",
+    "speedup_vs_wormhole": "wormhole",
+    "speedup_vs_iroh": "iroh",
+    "speedup_vs_croc": "croc",
+}
 """Their wall time over ours."""
 RATIOS = {"ratio_vs_curl_tls": "curl-tls", "ratio_vs_curl_tls_sha256": "curl-tls+sha256"}
 """Our wall time over theirs."""
