@@ -5,13 +5,14 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import IO, Self
 
 STOP_SECONDS = 15.0
+NOTHING_MORE: Mapping[str, str] = MappingProxyType({})
 
 
 class Daemon:
@@ -19,15 +20,17 @@ class Daemon:
 
     Args:
         home: Its home, with `config.toml`.
+        environment: More variables for it.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, environment: Mapping[str, str] = NOTHING_MORE) -> None:
         self._log = (home / "log.jsonl").open("ab")
         self._process = subprocess.Popen(
             bound_to_us(sys.executable, "-m", "ddtp", "--home", str(home), "serve"),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._log,
+            env={**os.environ, **environment},
         )
         self.pid = self._process.pid
 
@@ -131,8 +134,10 @@ def talk_to_module(module: str, arguments: Sequence[str]) -> Iterator[Talk]:
             process.kill()
 
 
-def run_module(module: str, arguments: Sequence[str], *, timeout_seconds: float) -> str:
-    """Run a module of the benchmark as a process of its own and return what it prints.
+def run_module(
+    module: str, arguments: Sequence[str], *, timeout_seconds: float, environment: Mapping[str, str] = NOTHING_MORE
+) -> str:
+    """Run a module of the benchmark as a process of its own, with more variables, and return what it prints.
 
     Raises:
         RuntimeError: It failed.
@@ -143,6 +148,7 @@ def run_module(module: str, arguments: Sequence[str], *, timeout_seconds: float)
         capture_output=True,
         text=True,
         timeout=timeout_seconds,
+        env={**os.environ, **environment},
         check=False,
     )
     if done.returncode:

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +85,7 @@ class Town:
         self._stack = ExitStack()
         self._packages = 0
         self._daemons: dict[str, Daemon] = {}
+        self._environment: Mapping[str, str] = {}
 
     def __enter__(self) -> Self:
         self.root.mkdir()
@@ -114,6 +115,12 @@ class Town:
         """Start it again, at the same address."""
         self._start_daemon(self._stack, RECEIVER)
 
+    def restart_with(self, environment: Mapping[str, str]) -> None:
+        """Restart the receiving bank with more variables of the environment, which the person who sends has too."""
+        self._environment = environment
+        self.receiver.stop()
+        self.restart_receiver()
+
     def person(self, name: str) -> Path:
         """Make the home of one more person."""
         home = self.root / name
@@ -139,7 +146,9 @@ class Town:
     def send(self, package: Path, *, times: int) -> Told:
         """Let the person send a package, in a process of its own."""
         arguments = [str(self.root / PERSON), str(self.root / RECEIVER / CARD), str(package), str(times)]
-        told = json.loads(run_module("tests.bench.person", arguments, timeout_seconds=SEND_SECONDS))
+        told = json.loads(
+            run_module("tests.bench.person", arguments, timeout_seconds=SEND_SECONDS, environment=self._environment)
+        )
         return Told(**told)
 
     @contextmanager
@@ -204,7 +213,7 @@ class Town:
         self._start_daemon(stack, name)
 
     def _start_daemon(self, stack: ExitStack, name: str) -> None:
-        self._daemons[name] = stack.enter_context(Daemon(self.root / name))
+        self._daemons[name] = stack.enter_context(Daemon(self.root / name, environment=self._environment))
         self._daemons[name].wait_until_ready()
 
 

@@ -28,6 +28,8 @@ CROWD_NETWORK = "connections = 512\nconnections_per_address = 512\nstreams_per_p
 """A service where a hundred people come through one gateway, as they do here."""
 LARGE, LARGE_BYTES, BESIDE = 8, 100 << 20, "package_1KiB_ms"
 LATENCY_PACKAGES = {"package_1KiB_ms": 1024, "package_2MB_ms": 2_000_000}
+LIBRARY = {"DDTP_CRYPTO": "library"}
+"""For both sides; measured once, because it takes longer than a round of all others together."""
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 SPEEDUPS = {
@@ -146,6 +148,8 @@ def _loads(options: Options) -> Iterator[Figure | Missing]:
                 _large(town, large, large_package, samples)
             for key, wall in rivals.walls(size=options.size, small=SMALL).items():
                 samples.others.setdefault(key, []).append(wall)
+        if large_package is not None:
+            yield _library(town, large, large_package, options.size)
     yield Figure("small_1000x4KiB_s", "s", samples.small, _peer(samples.others, SMALL))
     if size_bytes:
         yield from _large_figures(options.size, size_bytes, samples)
@@ -163,6 +167,17 @@ def _large(town: Town, source: Path, package: Path, samples: _Samples) -> None:
     samples.receiver_rss.append(town.receiver.peak_rss_megabytes())
     for phase, spent in told.phases_s.items():
         samples.phases.setdefault(phase, []).append(spent)
+
+
+def _library(town: Town, source: Path, package: Path, size: str) -> Figure | Missing:
+    """The large file once more, without the extension on either side."""
+    name = f"verified_{size}_MBps_library"
+    try:
+        town.restart_with(LIBRARY)
+        wall, _told = _send(town, source, package)
+    except RuntimeError as err:
+        return Missing(name, str(err))
+    return Figure(name, "MB/s", [parse_size(size) / 1e6 / wall])
 
 
 def _large_figures(size: str, size_bytes: int, samples: _Samples) -> Iterator[Figure]:
