@@ -19,7 +19,7 @@ from ddtp.agent.opening import OpenPackage, TransferContent
 from ddtp.chain.proof import OfferAnchors
 from ddtp.chain.statement import Entry
 from ddtp.consent.grant import Grant, check_in_force
-from ddtp.errors import ProtocolViolation
+from ddtp.errors import PeerStalled, ProtocolViolation
 from ddtp.identity.binding import check_binding, make_binding
 from ddtp.identity.document import CLOCK_SKEW_SECONDS, Card, LogRef
 from ddtp.protocol import envelope, keywrap, merkle
@@ -203,7 +203,8 @@ class HolderSide:
         )
         check_in_force(self._grant.body, now=self._context.clock())
         if self._key_expires <= self._context.clock():
-            raise ProtocolViolation("expected a one-time key that is valid, found an expired one")
+            # the next exchange brings another one, and the receiver has all chunks (spec/08 s.5)
+            raise PeerStalled("expected the content to arrive while the one-time key is valid, found it expired")
         assert self._row.secret is not None, "a transfer that runs has its key"
         wrapped = keywrap.wrap(
             self._row.secret,

@@ -12,11 +12,12 @@ from typing import final
 import trio
 
 from ddtp.agent.anchoring import configured_ledger
+from ddtp.agent.claims import Claim
 from ddtp.agent.comparing import compare_heads
 from ddtp.agent.exchange import KEY_RELEASE_INFO, UNBOUND
 from ddtp.agent.inbox import inbox_folder, withdraw
 from ddtp.agent.opening import transfer_context
-from ddtp.agent.reception import Claim, Reception
+from ddtp.agent.reception import Reception
 from ddtp.agent.unsealing import Unsealer
 from ddtp.chain.proof import AnchorProof, LedgerProof, OfferAnchors
 from ddtp.consent.grant import Grant
@@ -63,7 +64,11 @@ from ddtp.verify.steps import Step, checking
 from ddtp.verify.verified import VerifiedEvidence, VerifiedPackage
 
 KEY_OFFER_SECONDS = 24 * 3600
-"""Life of a one-time key: a transfer that takes longer resumes with the same key offered anew."""
+"""Life of a one-time key: an exchange that takes longer ends, and the next one brings another key."""
+TOUCH_SECONDS = 3600
+"""How often it is noted that chunks still come: often beside the week after which a transfer is given up."""
+ENDING_SECONDS = 60.0
+"""For an exchange to put its files in order; a disk that takes longer must not keep the holder away for ever."""
 
 
 async def receive(reception: Reception, stream: PeerStream) -> None:
@@ -101,6 +106,7 @@ class Receiver:
         self._offer: Offer | None = None
         self._blob: SealedBlob | None = None
         self._cipher: Signed[Receipt] | None = None
+        self._touched = 0
 
     async def greet(self, hello: Hello, remote_peer_id: str) -> Hello:
         """Prove who we are over the holder's nonce."""
@@ -134,7 +140,7 @@ class Receiver:
             now=now,
         )
         # from here on this exchange alone decides about the transfer, across every await below
-        self._claim = await self._shared.claim(offer.transfer_id, holder, self._scope)
+        self._claim = await self._shared.claims.take(offer.transfer_id, holder, self._scope)
         known = await self._context.records.find_transfer(offer.transfer_id)
         if known is not None:
             _check_same(known, offer, holder)
@@ -151,13 +157,16 @@ class Receiver:
             raise SignatureInvalid("expected the holder of the package at the other end, found somebody else")
         if not await self._context.records.consume_grant(verified.grant.digest, offer.transfer_id):
             raise ConsentInvalid("expected a consent that is unused, found one that another transfer has used")
-        self._blob = await self._shared.reserve(offer, holder)
-        if known is None:
-            await self._begin(offer, verified)
+        async with self._shared.reserved(offer, holder, known=known is not None) as blob:
+            if known is None:
+                await self._begin(offer, verified)
+            else:
+                await self._touch(offer)
+        self._blob = blob
         # spec/08 s.3: a one-time key is for one session, so nothing but this exchange ever holds it
         one_time_key = PrivateKey(sm2.generate_private_key(self._context.random_bytes))
         self._one_time_key, self._offer = one_time_key.raw, offer
-        have = self._blob.durable_chunks  # all that is stored, as the blob was just opened
+        have = blob.durable_chunks  # all that is stored, as the blob was just opened
         key_offer = KeyOffer(
             transfer_id=offer.transfer_id,
             one_time_key=one_time_key.public_key,
@@ -183,7 +192,11 @@ class Receiver:
     async def sync(self) -> int:
         """Make everything durable that was written."""
         assert self._blob is not None, "chunks follow an accept"
-        return await trio.to_thread.run_sync(self._blob.sync)
+        assert self._offer is not None, "chunks follow an offer"
+        durable_chunks = await trio.to_thread.run_sync(self._blob.sync)
+        if self._context.clock() - self._touched >= TOUCH_SECONDS:
+            await self._touch(self._offer)
+        return durable_chunks
 
     async def complete(self, finish: Finish) -> ReceiptMessage:
         """Sign for the ciphertext: from now on we cannot deny having it."""
@@ -236,61 +249,56 @@ class Receiver:
         if failed_step is not None:
             # an earlier process may have released the files and ended before it could say so
             await trio.to_thread.run_sync(withdraw, self._shared.settings, transfer_id)
-        await self._context.records.conclude(
-            transfer_id,
-            TransferState(stage.value),
-            receipt=ReceiptRow(stage.value, signed.envelope, anchor=None),
-            now=self._context.clock(),
-            failed_step=failed_step,
-            reason=reason,
-        )
+        kept = ReceiptRow(stage.value, signed.envelope, anchor=None)
+        # whoever takes the transfer over is given this outcome, and does not tell it; so it is told here or never
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + ENDING_SECONDS):
+            now = self._context.clock()
+            await self._context.records.conclude(
+                transfer_id, TransferState(stage.value), receipt=kept, now=now, failed_step=failed_step, reason=reason
+            )
+            row = await self._context.records.find_transfer(transfer_id)
+            assert row is not None, "the row was written above"
+            self._shared.notify(row)
         # The outcome is durable and stays: a repeated offer gets this receipt. What follows is done again at the next
-        # start if we crash: the chunks are deleted, and whoever is notified puts the receipt on the ledger.
-        if self._blob is not None:
-            await trio.to_thread.run_sync(self._blob.unlink)
-            # the system takes 0.3 s to free 1 GiB, for which nobody has to wait
-            trio.lowlevel.start_thread_soon(self._blob.close, lambda _outcome: None)
-            self._blob = None
-        row = await self._context.records.find_transfer(transfer_id)
-        assert row is not None, "the row was written above"
-        self._shared.notify(row)
+        # start if we crash, or in an hour if the disk refuses: the chunks are deleted, the receipt goes on the ledger.
+        await self._drop_chunks()
         return ReceiptMessage(stage=stage, receipt=signed.envelope)
+
+    async def _drop_chunks(self) -> None:
+        blob, self._blob = self._blob, None
+        assert blob is not None, "a cipher receipt follows chunks"
+        try:
+            with contextlib.suppress(EnvironmentProblem):
+                await trio.to_thread.run_sync(blob.unlink)
+        finally:
+            # the system takes 0.3 s to free 1 GiB, for which nobody has to wait
+            trio.lowlevel.start_thread_soon(blob.close, lambda _outcome: None)
 
     async def aclose(self) -> None:
         """Release files; what arrived stays for the next attempt, and nothing readable stays without a receipt."""
         try:
-            with trio.CancelScope(shield=True):
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + ENDING_SECONDS):
                 if self._cipher is not None:
-                    await self._withdraw_unsigned(self._cipher.body.transfer_id)
-                if self._blob is not None:
-                    await trio.to_thread.run_sync(_close, self._blob)
+                    await _withdraw_unsigned(self._shared, self._cipher.body.transfer_id)
+                if self._blob is not None and self._offer is not None:
+                    await self._keep(self._blob, self._offer)
         finally:
             if self._claim is not None:
-                self._shared.release(self._claim)
+                self._shared.claims.release(self._claim)
 
-    async def _withdraw_unsigned(self, transfer_id: bytes) -> None:
-        """Take files back whose receipt could not be kept, because the disk refused or a newer exchange took over."""
-        with contextlib.suppress(EnvironmentProblem):  # what cannot be asked or deleted now is found at the next start
-            row = await self._context.records.find_transfer(transfer_id)
-            if row is not None and row.state is not TransferState.VERIFIED:
-                await trio.to_thread.run_sync(withdraw, self._shared.settings, transfer_id)
+    async def _keep(self, blob: SealedBlob, offer: Offer) -> None:
+        """Close what is to go on later."""
+        self._shared.synced[offer.transfer_id] = await trio.to_thread.run_sync(_close, blob)
+        with contextlib.suppress(EnvironmentProblem):  # it is given up earlier then, after a week all the same
+            await self._touch(offer)
+
+    async def _touch(self, offer: Offer) -> None:
+        self._touched = self._context.clock()
+        await self._context.records.touch(offer.transfer_id, now=self._touched)
 
     async def _begin(self, offer: Offer, verified: VerifiedEvidence) -> None:
-        now = self._context.clock()
-        row = TransferRow(
-            transfer_id=offer.transfer_id,
-            direction=Direction.IN,
-            state=TransferState.OFFERED,
-            peer=verified.grant.body.subject,
-            peer_name=dids.short(verified.grant.body.subject),
-            package_id=verified.manifest.body.package_id,
-            schema=verified.manifest.body.schema,
-            offer=_kept(offer),
-            secret=None,
-            created=now,
-            updated=now,
-        )
-        await self._context.records.add_transfer(row)
+        self._touched = self._context.clock()
+        await self._context.records.add_transfer(_new_row(offer, verified, now=self._touched))
 
     async def _last_receipt(self, known: TransferRow) -> ReceiptMessage:
         if known.state is TransferState.DECLINED:
@@ -329,11 +337,36 @@ class Receiver:
             raise
 
 
-def _close(blob: SealedBlob) -> None:
-    """Keep what arrived since the last sync: a relay may cut every circuit before the next one is due."""
+async def _withdraw_unsigned(shared: Reception, transfer_id: bytes) -> None:
+    """Take files back whose receipt could not be kept, because the disk refused or a newer exchange took over."""
+    with contextlib.suppress(EnvironmentProblem):  # what cannot be asked or deleted now is found at the next start
+        row = await shared.context.records.find_transfer(transfer_id)
+        if row is not None and row.state is not TransferState.VERIFIED:
+            await trio.to_thread.run_sync(withdraw, shared.settings, transfer_id)
+
+
+def _new_row(offer: Offer, verified: VerifiedEvidence, *, now: int) -> TransferRow:
+    return TransferRow(
+        transfer_id=offer.transfer_id,
+        direction=Direction.IN,
+        state=TransferState.OFFERED,
+        peer=verified.grant.body.subject,
+        peer_name=dids.short(verified.grant.body.subject),
+        package_id=verified.manifest.body.package_id,
+        schema=verified.manifest.body.schema,
+        offer=_kept(offer),
+        secret=None,
+        created=now,
+        updated=now,
+    )
+
+
+def _close(blob: SealedBlob) -> int:
+    """Sync and close; return how many chunks are durable, which need not be looked at when the transfer goes on."""
     try:
-        with contextlib.suppress(EnvironmentProblem):  # a disk that refuses keeps what was durable before
-            blob.sync()
+        return blob.sync()
+    except EnvironmentProblem:  # a disk that refuses: what the next one finds there, it looks at again
+        return 0
     finally:
         blob.close()
 

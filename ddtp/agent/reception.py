@@ -1,33 +1,39 @@
 """What all exchanges of one receiving institution share: who receives which transfer now, and how much room is left."""
 
 import logging
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import trio
 
+from ddtp.agent.claims import Claims
 from ddtp.agent.context import Context
 from ddtp.agent.judging import Judge
 from ddtp.agent.tidying import INCOMING
 from ddtp.agent.workers import WORKERS
 from ddtp.config import ReceiverSettings
-from ddtp.errors import Overloaded, PolicyRefused, StoreDamaged
+from ddtp.errors import DiskFull, Overloaded, PolicyRefused, StoreDamaged
 from ddtp.protocol.chunks import sealed_bytes
 from ddtp.protocol.messages import Offer
 from ddtp.store.blobs import SealedBlob, blob_names, delete_blob, stored_bytes
+from ddtp.store.durable import storage_errors
 from ddtp.store.records import TransferRow
 from ddtp.transfer.pacing import Pace
 
-TAKEOVER_SECONDS = 15.0
-"""For an older exchange to end: one sync of a slow disk, and a goodbye that nobody hears."""
 MAX_UNFINISHED_PER_HOLDER = 16
 """Unfinished transfers of one person: more than anybody sends at a time."""
 HOLDER_SHARE = 4
 """One person's unfinished transfers may take a fourth of the room for all; a single one may take what is free."""
+KEPT_FREE_BYTES = 64 << 20
+"""Never promised to transfers, if it is no more than a twentieth of the disk: the records of all need it."""
 
 SMALL_BYTES = 32 << 20
 """Content that is opened in a moment, so nothing waits for it."""
+SMALL_OPENINGS_BYTES = 1 << 20
+"""Openings that are read in a moment and in few megabytes: some thousand names."""
 LARGE_BYTES = 1 << 30
 """Content that keeps the processors busy for longer than a person likes to wait for another one."""
 OPENED_AT_A_TIME = 2
@@ -37,20 +43,11 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """An exchange's hold on its transfer.
+class Promise:
+    """Room that a transfer is being given, of which its row and its blob do not tell yet."""
 
-    Attributes:
-        transfer_id: The transfer.
-        holder: Who proved to be its holder.
-        scope: Cancelled when the holder offers the transfer on a newer connection.
-        ended: Set when the exchange has let go of everything.
-    """
-
-    transfer_id: bytes
     holder: str
-    scope: trio.CancelScope
-    ended: trio.Event = field(default_factory=trio.Event)
+    sealed_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +59,11 @@ class Reception:
         settings: Settings of the role.
         judge: Verifies evidence.
         notify: Told of every finished transfer.
-        active: The transfers that are being received now.
+        claims: The transfers that are being received now.
         pace: How fast all of them together may bring payload.
         reserving: Held while room is counted and promised, so that parallel offers cannot pass the bound together.
-        promised: Sealed bytes of the transfers for which room is being reserved now.
+        promised: For the transfers for which room is being reserved now.
+        synced: How many chunks of a transfer this process has made durable when it closed its blob.
         opening: Held while a package is opened that is not small: those below `LARGE_BYTES`, and the others.
         storing: Held while chunks are written of a package that is not small.
     """
@@ -74,10 +72,11 @@ class Reception:
     settings: ReceiverSettings
     judge: Judge
     notify: Callable[[TransferRow], None]
-    active: dict[bytes, Claim]
+    claims: Claims
     pace: Pace = field(default_factory=Pace)
     reserving: trio.Lock = field(default_factory=trio.Lock)
-    promised: dict[str, int] = field(default_factory=dict)
+    promised: dict[bytes, Promise] = field(default_factory=dict)
+    synced: dict[bytes, int] = field(default_factory=dict)
     opening: tuple[trio.CapacityLimiter, trio.CapacityLimiter] = field(
         default_factory=lambda: (trio.CapacityLimiter(OPENED_AT_A_TIME), trio.CapacityLimiter(OPENED_AT_A_TIME))
     )
@@ -87,7 +86,7 @@ class Reception:
     async def turn_to_open(self, offer: Offer) -> AsyncIterator[None]:
         """Wait until a package may be opened, and hold its place; a small one never waits."""
         size = offer.seal.content_bytes
-        if size < SMALL_BYTES:
+        if size < SMALL_BYTES and offer.seal.openings_bytes <= SMALL_OPENINGS_BYTES:
             yield
             return
         async with self.opening[size >= LARGE_BYTES]:
@@ -97,85 +96,100 @@ class Reception:
         """Return what bounds the writing of chunks; None for a small package, which never waits behind large ones."""
         return self.storing if offer.seal.content_bytes >= SMALL_BYTES else None
 
-    async def claim(self, transfer_id: bytes, holder: str, scope: trio.CancelScope) -> Claim:
-        """Make an exchange the only one of a transfer, until it is released.
-
-        The holder's newer connection wins: the older one may be dead without either system having noticed.
+    @asynccontextmanager
+    async def reserved(self, offer: Offer, holder: str, *, known: bool) -> AsyncIterator[SealedBlob]:
+        """Take the room for a transfer, or open what there is of it; the room counts until the block ends.
 
         Args:
-            transfer_id: The transfer.
-            holder: Who proved to be its holder in the new exchange.
-            scope: What the new exchange runs in.
-
-        Raises:
-            Overloaded: Another exchange has the transfer, and does not let go of it.
-        """
-        older = self.active.get(transfer_id)
-        if older is not None and older.holder == holder:
-            _logger.info("a newer connection takes over", extra={"transfer": transfer_id.hex()})
-            older.scope.cancel()
-            with trio.move_on_after(TAKEOVER_SECONDS):
-                await older.ended.wait()
-        if transfer_id in self.active:
-            raise Overloaded("expected one exchange per transfer at a time, found another one running")
-        self.active[transfer_id] = Claim(transfer_id, holder, scope)
-        return self.active[transfer_id]
-
-    def release(self, claim: Claim) -> None:
-        """Let go of a transfer; the exchange must have closed all its files."""
-        del self.active[claim.transfer_id]
-        claim.ended.set()
-
-    async def reserve(self, offer: Offer, holder: str) -> SealedBlob:
-        """Take the room for a transfer, or open what there is of it.
+            offer: The offer.
+            holder: Who proved to be its holder.
+            known: Whether the transfer has a row. If it has none, the block makes it; if the block fails, the room is
+                free again.
 
         Raises:
             PolicyRefused: It is larger than any transfer may be.
             Overloaded: There is no room now, or this person has taken their share of it.
-            DiskFull, StorageFailed: The disk refuses.
+            DiskFull: The disk has no room for what arrives and for what is opened of it.
+            StorageFailed: The disk refuses.
         """
         most = self.settings.max_package_bytes
         if offer.seal.content_bytes > most:
             raise PolicyRefused(f"expected at most {most} bytes of content, found {offer.seal.content_bytes}")
-        name = offer.transfer_id.hex()
         async with self.reserving:
             await self._check_share(offer, holder)
             await trio.to_thread.run_sync(self._check_room, offer)
-            self.promised[name] = sealed_bytes(offer.seal)
+            self.promised[offer.transfer_id] = Promise(holder, sealed_bytes(offer.seal))
+        blob, kept = None, False
         try:
             # the disk may take long to reserve a large one; others need not wait for that
-            return await trio.to_thread.run_sync(self._open_blob, offer)
+            blob = await trio.to_thread.run_sync(self._open_blob, offer)
+            yield blob
+            kept = True
         finally:
-            del self.promised[name]
+            del self.promised[offer.transfer_id]
+            if blob is not None and not kept:
+                blob.close()
+                if not known:
+                    blob.unlink()
 
     async def _check_share(self, offer: Offer, holder: str) -> None:
         """Keep one person's unfinished transfers from taking the room of all others."""
         rows = await self.context.records.unfinished_from(holder)
-        others = [row for row in rows if row.transfer_id != offer.transfer_id]
+        others = {row.transfer_id: sealed_bytes(Offer.parse(row.offer).seal) for row in rows}
+        others |= {name: each.sealed_bytes for name, each in self.promised.items() if each.holder == holder}
+        others.pop(offer.transfer_id, None)
         if len(others) >= MAX_UNFINISHED_PER_HOLDER:
             raise Overloaded(
                 f"expected at most {MAX_UNFINISHED_PER_HOLDER} unfinished transfers of one person, found them already"
             )
-        taken = sum(sealed_bytes(Offer.parse(row.offer).seal) for row in others)
         most = self.settings.max_incoming_bytes // HOLDER_SHARE
-        if others and taken + sealed_bytes(offer.seal) > most:
+        if others and sum(others.values()) + sealed_bytes(offer.seal) > most:
             raise Overloaded(f"expected at most {most} bytes in the unfinished transfers of one person, found more")
 
     def _check_room(self, offer: Offer) -> None:
         directory = self.context.vault_folder(INCOMING)
-        promised = dict(self.promised)
-        others = (blob_names(directory) | promised.keys()) - {offer.transfer_id.hex()}
-        taken = sum(max(stored_bytes(directory, other), promised.get(other, 0)) for other in others)
+        name, promised = offer.transfer_id.hex(), dict(self.promised)
+        stored = {other: stored_bytes(directory, other) for other in blob_names(directory)}
+        coming = {other.hex(): each.sealed_bytes for other, each in promised.items() if not stored.get(other.hex())}
+        own = stored.pop(name, 0)
+        taken = sum(stored.values()) + sum(coming.values())
         if taken + sealed_bytes(offer.seal) > self.settings.max_incoming_bytes:
             raise Overloaded("expected room for unfinished transfers, found none")
+        # whoever has sent everything must not find that it cannot be opened
+        arriving = sum(coming.values()) + (0 if own else sealed_bytes(offer.seal))
+        opened = taken + offer.seal.content_bytes
+        if _disk_of(directory) == _disk_of(self.settings.inbox):
+            _check_free(directory, arriving + opened)
+        else:
+            _check_free(directory, arriving)
+            _check_free(self.settings.inbox, opened)
 
     def _open_blob(self, offer: Offer) -> SealedBlob:
         directory = self.context.vault_folder(INCOMING)
         name = offer.transfer_id.hex()
         try:
-            return SealedBlob(directory, name, header=offer.seal)
+            synced_chunks = self.synced.pop(offer.transfer_id, 0)
+            return SealedBlob(directory, name, header=offer.seal, synced_chunks=synced_chunks)
         except StoreDamaged:
             # our disk lost what we had acknowledged; the holder still has it and sends everything again
             _logger.warning("stored chunks are damaged and asked for again", extra={"transfer": name})
             delete_blob(directory, name)
             return SealedBlob(directory, name, header=offer.seal)
+
+
+def _existing(folder: Path) -> Path:
+    return next(each for each in (folder, *folder.parents) if each.is_dir())
+
+
+def _disk_of(folder: Path) -> int:
+    with storage_errors(folder):
+        return _existing(folder).stat().st_dev
+
+
+def _check_free(folder: Path, size_bytes: int) -> None:
+    """Check that a disk has room, and some is left for the records of all."""
+    with storage_errors(folder):
+        disk = shutil.disk_usage(_existing(folder))
+    expected = size_bytes + min(KEPT_FREE_BYTES, disk.total // 20)
+    if disk.free < expected:
+        raise DiskFull(f"expected {expected} free bytes for what arrives and is opened, found {disk.free}")

@@ -2,12 +2,12 @@
 
 import logging
 import shutil
-from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 import trio
 
 from ddtp.agent.anchoring import anchor, configured_ledger
+from ddtp.agent.claims import Claims
 from ddtp.agent.context import Context
 from ddtp.agent.inbox import withdraw
 from ddtp.chain.statement import EntryKind
@@ -43,34 +43,40 @@ async def clean_up(context: Context) -> None:
             row = await context.records.find_transfer(bytes.fromhex(folder.name))
             if row is not None and row.state is not TransferState.VERIFIED:
                 await trio.to_thread.run_sync(withdraw, settings, row.transfer_id)
-    await give_up_idle(context, active=frozenset())
+    await give_up_idle(context, claims=Claims())
     await anchor_receipts(context)
 
 
-async def give_up_idle(context: Context, *, active: AbstractSet[bytes]) -> None:
-    """Free the room of transfers that ended, or that nobody has resumed for a week or within their consent.
+async def give_up_idle(context: Context, *, claims: Claims) -> None:
+    """Free the room of transfers that ended, or that nobody has gone on with for a week or within their consent.
 
     Args:
         context: Surroundings.
-        active: Transfers that are being received now; they stay.
+        claims: Of the transfers that are being received now, which stay.
     """
-    now = context.clock()
     directory = context.config.vault / INCOMING
     for name in await trio.to_thread.run_sync(blob_names, directory):
         try:
             transfer_id = bytes.fromhex(name)
         except ValueError:
             continue  # not ours
-        if transfer_id in active:
-            continue
-        row = await context.records.find_transfer(transfer_id)
-        if row is not None and row.state not in FINAL_STATES:
-            expires = envelope.verify(Grant, Offer.parse(row.offer).grant).body.when.expires
-            if now < min(row.updated + IDLE_SECONDS, expires):
-                continue
-            reason = "nobody went on with it in time"
-            await context.records.set_state(transfer_id, TransferState.DECLINED, now=now, reason=reason)
-        await trio.to_thread.run_sync(delete_blob, directory, name)
+        with claims.keeping(transfer_id) as ours:
+            if ours and await _is_over(context, transfer_id):
+                await trio.to_thread.run_sync(delete_blob, directory, name)
+
+
+async def _is_over(context: Context, transfer_id: bytes) -> bool:
+    """Tell whether nobody needs the chunks of a transfer any more; give it up if it is time."""
+    row = await context.records.find_transfer(transfer_id)
+    if row is None or row.state in FINAL_STATES:
+        return True
+    now = context.clock()
+    expires = envelope.verify(Grant, Offer.parse(row.offer).grant).body.when.expires
+    if now < min(row.updated + IDLE_SECONDS, expires):
+        return False
+    reason = "nobody went on with it in time"
+    await context.records.set_state(transfer_id, TransferState.DECLINED, now=now, reason=reason)
+    return True
 
 
 async def anchor_receipts(context: Context) -> None:

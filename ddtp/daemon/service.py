@@ -19,6 +19,7 @@ import trio
 
 from ddtp.agent.anchoring import log_of_card, read_card
 from ddtp.agent.checking import load_policy
+from ddtp.agent.claims import Claims
 from ddtp.agent.collecting import MAX_QUESTION_BYTES, Counter, Shelf
 from ddtp.agent.context import (
     COLLECT_PROTOCOL,
@@ -35,7 +36,7 @@ from ddtp.agent.judging import MAX_QUESTION_BYTES as MAX_VERIFY_BYTES
 from ddtp.agent.judging import Judge, answer_question, local_judge, remote_judge
 from ddtp.agent.notifying import notify
 from ddtp.agent.receiving import receive
-from ddtp.agent.reception import Claim, Reception
+from ddtp.agent.reception import Reception
 from ddtp.agent.requesting import MAX_TEMPLATE_NAME_BYTES, check_templates, make_request, template_names
 from ddtp.agent.tidying import anchor_receipts, clean_up, give_up_idle
 from ddtp.chain.admission import policy_entry
@@ -93,7 +94,7 @@ class Service:
         self._stopping = trio.Event()
         self._streams = 0
         self._idle = trio.Event()
-        self._receiving: dict[bytes, Claim] = {}
+        self._claims = Claims()
         self._concluded = trio.Event()
         self._anchoring = trio.Lock()
         self._ended, self._untold = trio.open_memory_channel[TransferRow](UNTOLD_TRANSFERS)
@@ -213,7 +214,7 @@ class Service:
             try:
                 if trio.current_time() >= due:
                     due = trio.current_time() + TIDY_SECONDS
-                    await give_up_idle(self._context, active=self._receiving.keys())
+                    await give_up_idle(self._context, claims=self._claims)
                 await self._anchor()
             except DdtpError as err:
                 # a disk that refuses now must not end the service; the next hour may be better
@@ -237,7 +238,7 @@ class Service:
         check_templates(settings.requests, institution, signer=signer, verifier=verifier, now=self._context.clock())
         judge = self._judge(load_policy(settings.policy), card)
         pace = Pace(limit_bytes_per_second=settings.limit)
-        reception = Reception(self._context, settings, judge, self._notify, self._receiving, pace=pace)
+        reception = Reception(self._context, settings, judge, self._notify, self._claims, pace=pace)
 
         async def answer_request(name: bytes, _peer: str) -> bytes:
             try:

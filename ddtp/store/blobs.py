@@ -43,6 +43,8 @@ class SealedBlob:
         directory: Where the two files lie; made if missing.
         name: Their name without suffix.
         header: Sizes of the sealed content.
+        synced_chunks: So many, from the first, were durable when this process closed the blob the last time; they are
+            not looked at again.
 
     Raises:
         DiskFull: There is no room for the whole content, which is reserved at once; nothing is left behind.
@@ -50,7 +52,7 @@ class SealedBlob:
         StorageFailed: The disk refuses.
     """
 
-    def __init__(self, directory: Path, name: str, *, header: SealHeader) -> None:
+    def __init__(self, directory: Path, name: str, *, header: SealHeader, synced_chunks: int = 0) -> None:
         self.path, self._journal_path = _paths(make_directory(directory), name)
         self._header = header
         self._count = chunk_count(header.content_bytes, header.chunk_size)
@@ -61,7 +63,7 @@ class SealedBlob:
         self._data = self._journal = -1
         try:
             self._data, self._journal = _open(self.path), _open(self._journal_path)
-            self._recover(self._reserve())
+            self._recover(self._reserve(), synced_chunks)
         except BaseException:
             self.close()
             raise
@@ -88,10 +90,10 @@ class SealedBlob:
         # Both names and all the room are durable; a crash before this line leaves a blob without chunks.
         return leaves
 
-    def _recover(self, leaves: int) -> None:
+    def _recover(self, leaves: int, synced_chunks: int) -> None:
         # What came before the last batch was synced; of that batch the power may have taken any part.
         step = run_chunks(self._header.chunk_size)
-        batch = max(leaves - UNSYNCED_BYTES // self._header.chunk_size - step, 0)
+        batch = max(leaves - UNSYNCED_BYTES // self._header.chunk_size - step, min(synced_chunks, leaves), 0)
         kept = batch
         while kept < leaves:
             count = min(step, leaves - kept)
@@ -233,7 +235,7 @@ class SealedBlob:
             )
 
     def close(self) -> None:
-        """Close the files; what is not synced may be lost."""
+        """Close the files; what is not synced is lost if the power goes."""
         descriptors, self._data, self._journal = (self._data, self._journal), -1, -1
         for descriptor in descriptors:
             if descriptor >= 0:

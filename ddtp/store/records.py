@@ -294,6 +294,10 @@ class Records:
         if forget_secret:
             await self._forget_old_bytes()
 
+    async def touch(self, transfer_id: bytes, *, now: int) -> None:
+        """Note that somebody goes on with a transfer."""
+        await self._database.execute("UPDATE transfer SET updated = ? WHERE transfer_id = ?", (now, transfer_id))
+
     async def set_paused(self, transfer_id: bytes, *, paused: bool) -> None:
         """Note that a person wants a transfer to rest, or to go on; whoever sends it looks here."""
         await self._database.execute("UPDATE transfer SET paused = ? WHERE transfer_id = ?", (paused, transfer_id))
@@ -313,8 +317,10 @@ class Records:
         """Note, all or nothing, that a key is about to be released, and how; a final state stays."""
 
         def note(transaction: Transaction) -> None:
+            # each exchange wraps the key anew; the ledger entry, if there is one, is about the receipt and stays
             transaction.execute(
-                "INSERT INTO receipt VALUES (?, ?, ?, NULL) ON CONFLICT DO NOTHING",
+                "INSERT INTO receipt VALUES (?, ?, ?, NULL) ON CONFLICT (transfer_id, stage) DO UPDATE "
+                "SET envelope = excluded.envelope",
                 (transfer_id, KEY_RELEASE_STAGE, release),
             )
             transaction.execute(
@@ -335,17 +341,24 @@ class Records:
         failed_step: int | None = None,
         reason: str | None = None,
     ) -> None:
-        """End a transfer: keep its last receipt, set its final state and destroy its key, all or nothing."""
+        """End a transfer: keep its last receipt, set its final state and destroy its key, all or nothing.
+
+        Raises:
+            PolicyRefused: It has ended in another way; nothing changed.
+        """
 
         def end(transaction: Transaction) -> None:
-            transaction.execute(
-                "INSERT INTO receipt VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (transfer_id, receipt.stage, receipt.envelope, receipt.anchor),
-            )
             transaction.execute(
                 "UPDATE transfer SET state = ?, updated = ?, failed_step = ?, reason = ?, secret = NULL "  # noqa: S608 - constants
                 f"WHERE transfer_id = ? AND state NOT IN ({_FINAL_NAMES})",
                 (state.value, now, failed_step, reason, transfer_id),
+            )
+            query = "SELECT state FROM transfer WHERE transfer_id = ?"
+            if transaction.fetch_all(query, (transfer_id,)) != [(state.value,)]:
+                raise PolicyRefused("expected a transfer that is still open, found one that has ended")
+            transaction.execute(
+                "INSERT INTO receipt VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (transfer_id, receipt.stage, receipt.envelope, receipt.anchor),
             )
 
         await self._database.transaction(end)

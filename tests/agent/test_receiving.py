@@ -1,19 +1,22 @@
 """What a receiver does between exchanges: give up what nobody resumes, and clean up after a crash."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import trio
 
 from ddtp.agent import reception
+from ddtp.agent.claims import Claims
 from ddtp.agent.opening import TransferContent
 from ddtp.agent.tidying import IDLE_SECONDS, clean_up, give_up_idle
 from ddtp.config import ReceiverSettings
-from ddtp.errors import NotFound, PeerAborted, PeerRefused, PolicyRefused
+from ddtp.errors import NotFound, PeerAborted, PeerRefused, PeerVanished, PolicyRefused
 from ddtp.protocol.chunks import SealedRun
 from ddtp.store import blobs as blobs_module
 from ddtp.store.leaf_log import LeafLog
-from ddtp.store.records import TransferRow, TransferState
+from ddtp.store.records import Records, TransferRow, TransferState
 from tests.attacks import quiet
 from tests.town import DAY, REQUEST, USE_SECONDS, Town, names, open_town, write_files
 
@@ -42,12 +45,14 @@ async def test_a_transfer_waits_for_its_holder_for_a_week(tmp_path: Path) -> Non
         context = town.receiver.agent.context
         assert len(blobs(town)) == 2
         town.clock.now += IDLE_SECONDS - 1
-        await give_up_idle(context, active=frozenset())
+        await give_up_idle(context, claims=Claims())
         assert len(blobs(town)) == 2
         town.clock.now += 1
-        await give_up_idle(context, active=frozenset({row.transfer_id}))
+        busy = Claims()
+        await busy.take(row.transfer_id, row.peer, trio.CancelScope())
+        await give_up_idle(context, claims=busy)
         assert len(blobs(town)) == 2, "an exchange that runs is not idle"
-        await give_up_idle(context, active=frozenset())
+        await give_up_idle(context, claims=Claims())
         assert blobs(town) == []
         assert ((await there(town)).state, (await there(town)).secret) == (TransferState.DECLINED, None)
         person = town.held["person"].thing
@@ -56,15 +61,32 @@ async def test_a_transfer_waits_for_its_holder_for_a_week(tmp_path: Path) -> Non
         assert caught.value.reason_code == "policy-refused"
 
 
+async def test_a_transfer_with_which_somebody_goes_on_is_not_given_up(tmp_path: Path) -> None:
+    """A bad link takes weeks for a large package: the week begins with the last exchange, not with the first."""
+    async with open_town(tmp_path) as town:
+        write_files(town.folder, {"receiver-settings/requests/mortgage.toml": LONG_REQUEST.encode()})
+        row = await break_off(town)
+        person = town.held["person"].thing
+        for _ in range(3):
+            town.clock.now += IDLE_SECONDS - 1
+            await give_up_idle(town.receiver.agent.context, claims=Claims())
+            with pytest.raises(PeerVanished):
+                await quiet.leaving_holder(person, sends=3, leaving=quiet.Leaving(quiet.Way.GONE)).resume(
+                    row.transfer_id
+                )
+            await quiet.until(lambda: not town.receiver.service._streams)
+        assert (await person.resume(row.transfer_id)).verified
+
+
 async def test_a_transfer_does_not_outlive_its_consent(town: Town) -> None:
     """When the consent has ended, nothing may be kept for it."""
     await break_off(town)
     context = town.receiver.agent.context
     town.clock.now += USE_SECONDS - 1
-    await give_up_idle(context, active=frozenset())
+    await give_up_idle(context, claims=Claims())
     assert len(blobs(town)) == 2
     town.clock.now += 1
-    await give_up_idle(context, active=frozenset())
+    await give_up_idle(context, claims=Claims())
     assert blobs(town) == []
 
 
@@ -195,3 +217,25 @@ async def test_a_moved_package_is_named_again_and_another_one_is_refused(town: T
     again = await person.records.find_package(row.package_id)
     assert again is not None
     assert again.path == moved
+
+
+async def test_an_outcome_is_told_although_a_newer_connection_takes_over(
+    town: Town, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The newer exchange is only given the receipt again, so whoever keeps it tells of it."""
+    service, real = town.receiver.service, Records.conclude
+
+    async def conclude(self: Records, transfer_id: bytes, state: TransferState, **rest: object) -> None:
+        await real(self, transfer_id, state, **rest)  # type: ignore[arg-type]
+        if self is town.receiver.agent.context.records:
+            service._claims._held[transfer_id].scope.cancel()
+
+    monkeypatch.setattr(Records, "conclude", conclude)
+    person = await town.person()
+    package = await town.issue(person)
+    prepared = await person.prepare(package.path, card=town.receiver.card)
+    with caplog.at_level(logging.INFO), pytest.raises(PeerAborted):
+        await person.send(prepared)
+    await quiet.until(lambda: not service._streams)
+    assert [each.message for each in caplog.records].count("transfer finished") == 1
+    assert (await person.resume(prepared.transfer_id)).verified

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from ddtp.agent.checking import load_policy
+from ddtp.agent.claims import Claims
 from ddtp.agent.context import TRANSFER_PROTOCOL
 from ddtp.agent.facade import Agent
 from ddtp.agent.judging import local_judge
@@ -141,7 +142,7 @@ def serve_port(house: House, wrap: Callable[[Receiver, FlowStream], ReceiverPort
     settings = house.config.receiver
     assert settings is not None
     judge = local_judge(load_policy(settings.policy), house.did)
-    reception = Reception(house.agent.context, settings, judge, lambda _row: None, {})
+    reception = Reception(house.agent.context, settings, judge, lambda _row: None, Claims())
 
     async def receive(stream: FlowStream) -> None:
         receiver = Receiver(reception, trio.CancelScope())

@@ -11,7 +11,8 @@ import pytest
 
 from ddtp.errors import DiskFull, PeerAborted, PeerRefused
 from ddtp.store.records import TransferState
-from tests.town import Town, names, read_files
+from ddtp.transfer.ports import Phase, Progress
+from tests.town import House, Town, names, read_files
 
 CONTENT = {"scan.pdf": os.urandom(1 << 20)}
 KIB = 1 << 10
@@ -64,17 +65,35 @@ async def test_a_receiver_without_room_for_the_chunks_says_not_now(disk: Disk, t
     assert names(receiver.config.vault / "incoming") == []
 
 
-async def test_a_receiver_without_room_for_the_files_says_not_now(disk: Disk, town: Town) -> None:
+async def test_a_receiver_without_room_for_the_files_says_so_before_anything_is_sent(disk: Disk, town: Town) -> None:
+    """There is room for the ciphertext and none for what is opened of it: nobody sends, and no key is released."""
+    receiver = await open_with_inbox_on(disk, town)
+    person = await town.person()
+    package = await town.issue(person, files=CONTENT)
+    with pytest.raises(PeerRefused) as caught:
+        await person.send(await person.prepare(package.path, card=receiver.card))
+    assert caught.value.reason_code == DiskFull.code
+    assert receiver.remains() == []
+    disk.resize(4096 * KIB)
+    (row,) = await person.transfers()
+    assert (await person.resume(row.transfer_id)).verified
+    assert read_files(receiver.inbox / row.transfer_id.hex() / "files") == CONTENT
+
+
+async def test_a_receiver_whose_room_for_the_files_is_taken_says_not_now(disk: Disk, town: Town) -> None:
     """The ciphertext is there, the plaintext finds no room: none of it stays, and later nothing is sent again."""
-    config = town.receiver_config("small")
-    assert config.receiver is not None
-    settings = replace(config.receiver, inbox=disk.path / "inbox")
-    receiver = await town.open("small", replace(config, receiver=settings))
+    disk.resize(4096 * KIB)
+    receiver = await open_with_inbox_on(disk, town)
     person = await town.person()
     package = await town.issue(person, files=CONTENT)
     prepared = await person.prepare(package.path, card=receiver.card)
+
+    def take_room(progress: Progress) -> None:
+        if progress.phase is Phase.SENDING:
+            disk.resize(512 * KIB)
+
     with pytest.raises(PeerAborted) as caught:
-        await person.send(prepared)
+        await person.send(prepared, progress=take_room)
     assert caught.value.reason_code == DiskFull.code
     assert names(receiver.inbox) == []
     disk.resize(4096 * KIB)
@@ -82,6 +101,14 @@ async def test_a_receiver_without_room_for_the_files_says_not_now(disk: Disk, to
     assert (await person.resume(row.transfer_id)).verified
     assert read_files(receiver.inbox / row.transfer_id.hex() / "files") == CONTENT
     assert names(receiver.config.vault / "incoming") == []
+
+
+async def open_with_inbox_on(disk: Disk, town: Town) -> House:
+    """A receiver whose inbox lies on the small disk, and its vault on another one."""
+    config = town.receiver_config("small")
+    assert config.receiver is not None
+    settings = replace(config.receiver, inbox=disk.path / "inbox")
+    return await town.open("small", replace(config, receiver=settings))
 
 
 async def test_an_issuer_without_room_leaves_nothing(disk: Disk, town: Town) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ddtp.agent.claims import Claims
 from ddtp.agent.facade import Agent
 from ddtp.agent.tidying import clean_up, give_up_idle
 from ddtp.errors import DiskFull, PeerAborted, PeerRefused, PeerVanished
@@ -43,7 +44,7 @@ async def test_a_refusal_after_the_key_does_not_end_the_transfer(town: Town) -> 
 async def give_up(town: Town) -> None:
     """Let the consent run out at the receiver."""
     town.clock.now += USE_SECONDS
-    await give_up_idle(town.receiver.agent.context, active=frozenset())
+    await give_up_idle(town.receiver.agent.context, claims=Claims())
 
 
 async def test_a_release_waits_for_a_ledger_that_is_away(tmp_path: Path) -> None:

@@ -259,6 +259,23 @@ def test_only_the_last_batch_is_read_again(tmp_path: Path, monkeypatch: pytest.M
     again.close()
 
 
+def test_what_this_process_synced_is_not_read_again(tmp_path: Path) -> None:
+    """A blob that is opened again and again costs nothing; what came after the sync is looked at as always."""
+    blob = opened(tmp_path)
+    fill(blob, 0, 4)
+    assert blob.sync() == 4
+    fill(blob, 4, 6)
+    for index in (1, 5):
+        os.pwrite(blob._data, b"spoilt", sealed_offset(index, CHUNK))
+    blob.close()
+    again = SealedBlob(tmp_path, NAME, header=HEADER, synced_chunks=4)
+    assert again.durable_chunks == 5
+    again.close()
+    fresh = opened(tmp_path)
+    assert fresh.durable_chunks == 1
+    fresh.close()
+
+
 def test_journal_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A journal larger than what is read at once gives the same root."""
     monkeypatch.setattr(blobs, "_LEAVES_AT_ONCE", 2)

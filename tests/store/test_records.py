@@ -21,6 +21,7 @@ from ddtp.store.durable import make_directory
 from ddtp.store.records import (
     DATABASE_FILE,
     FINAL_STATES,
+    KEY_RELEASE_STAGE,
     Direction,
     PackageRow,
     ReceiptRow,
@@ -188,15 +189,43 @@ async def test_every_state_is_kept(tmp_path: Path, state: TransferState) -> None
 
 
 async def test_conclusion_is_kept_once(tmp_path: Path) -> None:
-    """Last receipt, final state and the end of the key come together; a second conclusion changes nothing."""
+    """Last receipt, final state and the end of the key come together; another conclusion is refused whole."""
     async with open_records(tmp_path) as records:
         await records.add_transfer(transfer(1))
         receipt = ReceiptRow("verified", b"envelope", anchor=None)
         await records.conclude(identifier(1), TransferState.VERIFIED, receipt=receipt, now=NOW + 5)
         late = ReceiptRow("rejected", b"other", anchor=None)
-        await records.conclude(identifier(1), TransferState.REJECTED, receipt=late, now=NOW + 6, failed_step=14)
+        with pytest.raises(PolicyRefused):
+            await records.conclude(identifier(1), TransferState.REJECTED, receipt=late, now=NOW + 6, failed_step=14)
+        assert await records.receipts(identifier(1)) == {"verified": receipt}
+        again = replace(receipt, envelope=b"signed again")
+        await records.conclude(identifier(1), TransferState.VERIFIED, receipt=again, now=NOW + 7)
+        assert await records.receipts(identifier(1)) == {"verified": receipt}
         row = await records.find_transfer(identifier(1))
         assert row == transfer(1, state=TransferState.VERIFIED, updated=NOW + 5, secret=None)
+
+
+async def test_what_was_given_up_is_not_concluded(tmp_path: Path) -> None:
+    """No receipt is kept for a transfer whose chunks are gone, whoever was about to sign it."""
+    async with open_records(tmp_path) as records:
+        await records.add_transfer(transfer(1))
+        await records.set_state(identifier(1), TransferState.DECLINED, now=NOW + 1)
+        receipt = ReceiptRow("verified", b"envelope", anchor=None)
+        with pytest.raises(PolicyRefused):
+            await records.conclude(identifier(1), TransferState.VERIFIED, receipt=receipt, now=NOW + 5)
+        assert await records.receipts(identifier(1)) == {}
+
+
+async def test_the_newest_key_message_is_kept(tmp_path: Path) -> None:
+    """Each exchange wraps the key anew; the ledger entry of an earlier one stays beside it."""
+    async with open_records(tmp_path) as records:
+        await records.add_transfer(transfer(1))
+        await records.release(identifier(1), b"first", now=NOW)
+        await records.save_receipt(identifier(1), ReceiptRow(KEY_RELEASE_STAGE, b"first", anchor=b"proof"))
+        await records.release(identifier(1), b"second", now=NOW + 1)
+        assert await records.receipts(identifier(1)) == {
+            KEY_RELEASE_STAGE: ReceiptRow(KEY_RELEASE_STAGE, b"second", anchor=b"proof")
+        }
 
 
 async def test_receipts_wait_for_the_ledger(tmp_path: Path) -> None:
