@@ -28,6 +28,7 @@ from ddtp.errors import (
     PeerVanished,
     StorageFailed,
 )
+from ddtp.identity.document import Card
 from ddtp.protocol import envelope
 from ddtp.protocol.envelope import Signed
 from ddtp.protocol.messages import Stage
@@ -83,6 +84,7 @@ async def deliver(
     progress: Callable[[Progress], None],
     pace: Pace,
     patience_seconds: float,
+    reached_before: bool,
 ) -> SentTransfer:
     """Run exchanges of one transfer until the receiver has given its last word.
 
@@ -92,6 +94,8 @@ async def deliver(
         progress: Told of every step; must not block.
         pace: How fast, and whether it rests.
         patience_seconds: How long to try again what the network broke off, without anything new.
+        reached_before: Whether the receiver has answered in an earlier attempt, so that one who does not answer now is
+            tried again too.
 
     Raises:
         AlreadyRunning: Another process sends it now, or holds it paused.
@@ -102,7 +106,7 @@ async def deliver(
         attendance = Attendance(context.records, transfer_id, pace=pace, progress=progress)
         receipt, failure, seconds = None, DdtpError("interrupted on this side"), INTERRUPTED_SECONDS
 
-        persistence = _persistence(context, patience_seconds)
+        persistence = _persistence(context, patience_seconds, reached_before=reached_before)
 
         async def run(tell: Callable[[Progress], None], passed: Pace) -> Signed[Receipt]:
             persistence.begin_again()
@@ -126,9 +130,10 @@ async def deliver(
         return await _conclude(context, material, receipt)
 
 
-def _persistence(context: Context, patience_seconds: float) -> Persistence:
+def _persistence(context: Context, patience_seconds: float, *, reached_before: bool) -> Persistence:
     return Persistence(
         patience_seconds=patience_seconds,
+        reached_before=reached_before,
         clock=trio.current_time,
         jitter=lambda: context.random_bytes(1)[0] / 255,
     )
@@ -138,6 +143,7 @@ async def _exchange(
     context: Context, material: Material, *, progress: Callable[[Progress], None], pace: Pace
 ) -> Signed[Receipt]:
     """Run the exchange once; return the receiver's last word, checked."""
+    material = replace(material, card=await _newest_card(context, material))
     card = material.card.body
     kept = (await context.records.receipts(material.row.transfer_id)).get(Stage.CIPHER.value)
     port = HolderSide(context, material, cipher=kept, progress=progress)
@@ -146,17 +152,24 @@ async def _exchange(
     return port.check(await send_transfer(stream, port, progress=progress, deadlines=Deadlines(), pace=pace))
 
 
+async def _newest_card(context: Context, material: Material) -> Signed[Card]:
+    """Return the card of the receiver as it is remembered now: a person may be given its new address meanwhile."""
+    remembered = await context.records.find_card(material.card.body.did)
+    return envelope.verify(Card, remembered) if remembered else material.card
+
+
 async def _conclude(context: Context, material: Material, receipt: Signed[Receipt]) -> SentTransfer:
     row = material.row
+    with trio.CancelScope(shield=True):  # for no longer than the database takes, which has a limit of its own
+        await context.records.conclude(
+            row.transfer_id,
+            TransferState(receipt.body.stage.value),
+            receipt=ReceiptRow(receipt.body.stage.value, receipt.envelope, anchor=None),
+            now=context.clock(),
+            failed_step=receipt.body.step,
+            reason=receipt.body.reason,
+        )
     await _forget_leaves(context, row.transfer_id)
-    await context.records.conclude(
-        row.transfer_id,
-        TransferState(receipt.body.stage.value),
-        receipt=ReceiptRow(receipt.body.stage.value, receipt.envelope, anchor=None),
-        now=context.clock(),
-        failed_step=receipt.body.step,
-        reason=receipt.body.reason,
-    )
     return outcome_of(row, receipt, content_bytes=material.content.header.content_bytes)
 
 

@@ -19,7 +19,7 @@ from ddtp.agent.opening import OpenPackage, TransferContent
 from ddtp.chain.proof import OfferAnchors
 from ddtp.chain.statement import Entry
 from ddtp.consent.grant import Grant, check_in_force
-from ddtp.errors import PeerStalled, ProtocolViolation
+from ddtp.errors import PeerStalled, PolicyRefused, ProtocolViolation
 from ddtp.identity.binding import check_binding, make_binding
 from ddtp.identity.document import CLOCK_SKEW_SECONDS, Card, LogRef
 from ddtp.protocol import envelope, keywrap, merkle
@@ -173,7 +173,13 @@ class HolderSide:
         self._progress(Progress(Phase.SEALING, done_bytes, header.content_bytes))
 
     def _seal(self, log: LeafLog, first: int, count: int) -> Run:
-        run = self._content.sealed(first, count)
+        run, known = self._content.sealed(first, count), log.find(first, count)
+        if known not in {None, run.leaves}:
+            # sent under the same key and nonce, both would be revealed (spec/07 s.3)
+            raise PolicyRefused(
+                "expected the chunks that were sealed before, found others under the same name",
+                hint="the package file has changed: send it as a new transfer",
+            )
         log.keep(first, run.leaves)
         return Run(first, count, run.sealed, run.leaves)
 

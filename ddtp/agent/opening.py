@@ -10,17 +10,20 @@ from typing import final
 
 from ddtp.agent.packing import KEY_WRAP_INFO, package_context
 from ddtp.chain.proof import AnchorProof
+from ddtp.crypto.kdf import hkdf_expand
 from ddtp.errors import ContentMismatch, NotAnchored, PolicyRefused, SignatureInvalid
 from ddtp.identity import did as dids
 from ddtp.identity.keys import SELF, PrivateKey, Seed
 from ddtp.protocol import envelope, keywrap
-from ddtp.protocol.chunks import ChunkCipher, SealContext, SealedRun, SealHeader, SealPurpose, chunk_count
+from ddtp.protocol.chunks import SALT_SIZE, ChunkCipher, SealContext, SealedRun, SealHeader, SealPurpose, chunk_count
 from ddtp.protocol.codec import Buffer
 from ddtp.protocol.envelope import Signed
 from ddtp.protocol.layout import OPENINGS, Layout, read_layout
 from ddtp.protocol.openings import Disclosure, Openings
 from ddtp.protocol.package import Manifest, Package, restore_package
 from ddtp.store.packages import PackageReader
+
+_SALT_LABEL = b"ddtp.transfer-salt.v1\x00"
 
 MAX_LISTED = 20
 """Names of a package that an error lists: about as many lines as a person reads."""
@@ -149,6 +152,19 @@ def transfer_context(transfer_id: bytes, *, sender: str, receiver: str, chunk_si
         receiver=receiver,
         chunk_size=chunk_size,
     )
+
+
+def transfer_salt(content_key: bytes, source: OpenPackage) -> bytes:
+    """Return the salt of a transfer, which is another one for each file that a package lies in.
+
+    The same package may have been sealed anew, with anything in its chunks; under the same key and salt they would
+    reveal those that were sent before (spec/07 s.3). A resumed transfer therefore goes on only with the same salt.
+
+    Args:
+        content_key: Key of this transfer, which no other one has.
+        source: The open package.
+    """
+    return hkdf_expand(content_key, _SALT_LABEL + source.reader.seal.encode(), SALT_SIZE)
 
 
 @final

@@ -37,14 +37,22 @@ class Persistence:
         patience_seconds: How long to go on without anything new; 0 tries once.
         clock: Seconds that never go back.
         jitter: Returns a number from 0 to 1, so that those whom one failure has hit do not come back at once.
+        reached_before: Whether the receiver has answered before these tries.
     """
 
-    def __init__(self, *, patience_seconds: float, clock: Callable[[], float], jitter: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        *,
+        patience_seconds: float,
+        clock: Callable[[], float],
+        jitter: Callable[[], float],
+        reached_before: bool = False,
+    ) -> None:
         self._patience_seconds = patience_seconds
         self._clock = clock
         self._jitter = jitter
         self._deadline = clock() + patience_seconds
-        self._reached = False
+        self._reached = reached_before
         self._failures = 0
         self._takeovers = 0
         self._best = (0, -1)

@@ -250,8 +250,9 @@ class Receiver:
             # an earlier process may have released the files and ended before it could say so
             await trio.to_thread.run_sync(withdraw, self._shared.settings, transfer_id)
         kept = ReceiptRow(stage.value, signed.envelope, anchor=None)
-        # whoever takes the transfer over is given this outcome, and does not tell it; so it is told here or never
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + ENDING_SECONDS):
+        # Whoever takes the transfer over is given this outcome, and does not tell it: it is told here or never. For no
+        # longer than the database takes, which has a limit of its own.
+        with trio.CancelScope(shield=True):
             now = self._context.clock()
             await self._context.records.conclude(
                 transfer_id, TransferState(stage.value), receipt=kept, now=now, failed_step=failed_step, reason=reason

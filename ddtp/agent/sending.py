@@ -17,7 +17,7 @@ from ddtp.agent.context import CALL_TIMEOUT_SECONDS, REQUEST_PROTOCOL, Context
 from ddtp.agent.delivering import SentTransfer, deliver, outcome_of
 from ddtp.agent.dialing import questions
 from ddtp.agent.exchange import UNBOUND, Material
-from ddtp.agent.opening import OpenPackage, choose, open_package, transfer_content
+from ddtp.agent.opening import OpenPackage, choose, open_package, transfer_content, transfer_salt
 from ddtp.chain.proof import OfferAnchors
 from ddtp.chain.statement import EntryKind
 from ddtp.consent import screen
@@ -33,7 +33,7 @@ from ddtp.errors import (
 from ddtp.identity.document import Card, LogRef, parse_card
 from ddtp.identity.language import Language
 from ddtp.protocol import envelope
-from ddtp.protocol.chunks import CONTENT_KEY_SIZE, SALT_SIZE
+from ddtp.protocol.chunks import CONTENT_KEY_SIZE
 from ddtp.protocol.envelope import Signed
 from ddtp.protocol.messages import Offer
 from ddtp.protocol.openings import Disclosure, Openings
@@ -215,7 +215,14 @@ async def send(
     progress(Progress(Phase.CONSENT))
     async with _opened(context, prepared.path) as opened:
         material = await _begin(context, prepared, opened, how=how)
-        return await deliver(context, material, progress=progress, pace=pace, patience_seconds=patience_seconds)
+        return await deliver(
+            context,
+            material,
+            progress=progress,
+            pace=pace,
+            patience_seconds=patience_seconds,
+            reached_before=False,
+        )
 
 
 async def _begin(context: Context, prepared: PreparedTransfer, opened: OpenPackage, *, how: str) -> Material:
@@ -231,7 +238,7 @@ async def _begin(context: Context, prepared: PreparedTransfer, opened: OpenPacka
         transfer_id=transfer_id,
         receiver=prepared.card.body.did,
         content_key=content_key,
-        salt=context.random_bytes(SALT_SIZE),
+        salt=transfer_salt(content_key, opened),
     )
     offer = Offer(
         transfer_id=transfer_id,
@@ -306,6 +313,11 @@ async def resume(
     async with _opened(context, place) as opened:
         if opened.manifest.envelope != offer.manifest:
             raise PolicyRefused(f"expected the package that was offered at {place}, found another one")
+        if transfer_salt(row.secret, opened) != offer.seal.salt:
+            raise PolicyRefused(
+                f"expected the file from which the transfer began at {place}, found its package sealed anew",
+                hint="send it as a new transfer, or resume this one with the old file: --package FILE",
+            )
         if package is not None:
             moved = PackageRow(row.package_id, place, opened.manifest.envelope, added=context.clock())
             await context.records.save_package(moved)
@@ -323,7 +335,14 @@ async def resume(
         receiver = parse_card(card, now=context.clock())
         log = find_log(receiver.body, envelope.verify(Request, offer.request).body)
         material = Material(row, opened, content, receiver, log)
-        return await deliver(context, material, progress=progress, pace=pace, patience_seconds=patience_seconds)
+        return await deliver(
+            context,
+            material,
+            progress=progress,
+            pace=pace,
+            patience_seconds=patience_seconds,
+            reached_before=True,
+        )
 
 
 async def _place(context: Context, row: TransferRow, moved: Path | None) -> Path:

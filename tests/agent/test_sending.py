@@ -1,15 +1,23 @@
 """What a person may choose to send, and what is refused before anything is signed."""
 
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
 import pytest
 import trio
 
+from ddtp.agent import persisting
+from ddtp.agent.receiving import KEY_OFFER_SECONDS
 from ddtp.consent.grant import HOW_PROGRAM, Grant
-from ddtp.errors import PolicyRefused, UsageError
+from ddtp.errors import PeerUnreachable, PolicyRefused, UsageError
 from ddtp.protocol import envelope
 from ddtp.protocol.messages import Offer
 from ddtp.store.records import TransferState
 from ddtp.transfer.ports import Phase, Progress
-from tests.town import REQUEST, SCHEMA, Town, write_files
+from tests.attacks.quiet import break_off
+from tests.daemons import free_port
+from tests.town import DAY, REQUEST, SCHEMA, USE_SECONDS, Town, write_files
 
 TWO_PURPOSES = (
     REQUEST
@@ -130,6 +138,55 @@ async def test_an_interrupted_transfer_says_so(town: Town) -> None:
     (row,) = await person.transfers()
     assert (row.state, row.reason) == (TransferState.FAILED, "interrupted on this side")
     assert (await person.resume(row.transfer_id)).verified
+
+
+async def test_an_exchange_that_outlives_its_key_is_made_again(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A one-time key lives for a day; content that takes longer arrives all the same, and nobody has to come back."""
+    monkeypatch.setattr(persisting, "FIRST_PAUSE_SECONDS", 0)
+    ask_for(town, REQUEST.replace(f"use_seconds = {USE_SECONDS}", f"use_seconds = {9 * DAY}"))
+    person = await town.person()
+    package = await town.issue(person, valid_seconds=30 * DAY)
+    prepared = await person.prepare(package.path, card=town.receiver.card)
+    seen: list[Phase] = []
+
+    def watch(progress: Progress) -> None:
+        if progress.phase is Phase.RECEIPT and Phase.RECEIPT not in seen:
+            town.clock.now += KEY_OFFER_SECONDS
+        seen.append(progress.phase)
+
+    assert (await person.send(prepared, progress=watch, patience_seconds=60)).verified
+    assert Phase.RECONNECTING in seen
+
+
+async def test_a_resume_waits_for_a_receiver_that_comes_back_elsewhere(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was reached before, so it is tried again; and the address of each try is that of the newest card."""
+    monkeypatch.setattr(persisting, "FIRST_PAUSE_SECONDS", 0)
+    person = await town.person()
+    row = await break_off(town, person, sends=3)
+    key, true = town.receiver.agent.context.institution_key, town.receiver.card.body
+
+    async def remember(*, issued: int, **changes: Any) -> None:
+        card = envelope.sign(replace(true, issued=issued, **changes), key)
+        await person.records.save_card(row.peer, card.envelope, now=town.clock.now)
+
+    nowhere = f"/ip4/127.0.0.1/tcp/{free_port()}/p2p/{true.addresses[0].rpartition('/')[2]}"
+    await remember(issued=true.issued + 1, addresses=(nowhere,))
+    with pytest.raises(PeerUnreachable):
+        await person.resume(row.transfer_id)
+    tries = 0
+
+    async with trio.open_nursery() as nursery:
+
+        def watch(progress: Progress) -> None:
+            nonlocal tries
+            tries += progress.phase is Phase.RECONNECTING
+            if tries == 2:
+                nursery.start_soon(partial(remember, issued=true.issued + 2))
+
+        assert (await person.resume(row.transfer_id, progress=watch, patience_seconds=60)).verified
+    assert tries >= 2
 
 
 async def test_the_issuer_is_named_as_on_the_card_that_the_person_has(town: Town) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ddtp.agent.context import TRANSFER_PROTOCOL
-from ddtp.agent.exchange import HolderSide, Material
+from ddtp.agent.exchange import HolderSide, Material, leaf_path
 from ddtp.agent.facade import Agent
 from ddtp.agent.opening import TransferContent, open_package, transfer_content, transfer_context
 from ddtp.agent.receiving import Receiver
@@ -15,6 +15,7 @@ from ddtp.protocol.chunks import ChunkCipher, SealedRun, sealed_leaves
 from ddtp.protocol.envelope import Signed
 from ddtp.protocol.messages import Accept, Decline, Finish, Hello, KeyOffer, KeyRelease, Offer, ReceiptMessage
 from ddtp.protocol.openings import Disclosure
+from ddtp.store.leaf_log import delete_leaf_log
 from ddtp.store.records import TransferRow
 from ddtp.transfer.ports import Arrival, Deadlines, Run
 from ddtp.transfer.sender import send_transfer
@@ -192,8 +193,13 @@ async def go_on(
         content = forge(content, ChunkCipher(row.secret, salt=offer.seal.salt, context=context), forgery)
     material = Material(replace(row, secret=key or row.secret), opened, content, card, card.body.logs[0])
     port = HolderSide(person.context, material, cipher=None)
+    remembered = leaf_path(person.context, row.transfer_id)
+    if forgery is not None:
+        delete_leaf_log(remembered)  # an honest one would refuse to seal other chunks than it remembers
     try:
         stream = await person.context.dial(card.body.addresses, TRANSFER_PROTOCOL)
         return await send_transfer(stream, LyingHolder(port, lies or {}), progress=ignore, deadlines=Deadlines())
     finally:
         opened.reader.close()
+        if forgery is not None:
+            delete_leaf_log(remembered)

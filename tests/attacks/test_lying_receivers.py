@@ -15,6 +15,7 @@ from ddtp.errors import (
     EvidenceError,
     LedgerInconsistent,
     PeerRefused,
+    PeerStalled,
     ProtocolViolation,
     SignatureInvalid,
 )
@@ -165,7 +166,7 @@ def expire_before_the_key(victim: Victim) -> Lies:
 
 async def test_a_one_time_key_that_expires_on_the_way_gets_no_key(victim: Victim) -> None:
     """The signed receipt is kept for a dispute, but nothing is wrapped to a key that should be destroyed by now."""
-    heard = await victim.meets(ProtocolViolation, expire_before_the_key(victim))
+    heard = await victim.meets(PeerStalled, expire_before_the_key(victim))
     assert heard.keys == []
     assert await victim.kept() == {CIPHER}
     await victim.check_resume()
@@ -174,7 +175,7 @@ async def test_a_one_time_key_that_expires_on_the_way_gets_no_key(victim: Victim
 async def test_a_second_receipt_for_the_ciphertext_gets_no_key(victim: Victim) -> None:
     """An institution signs once per stage: another receipt on a resume is refused, and the first one stays."""
     house = victim.town.receiver
-    await victim.meets(ProtocolViolation, expire_before_the_key(victim))
+    await victim.meets(PeerStalled, expire_before_the_key(victim))
     row = await victim.row()
     before = await victim.person.records.receipts(row.transfer_id)
     heard = make_receiver_lie(
