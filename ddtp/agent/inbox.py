@@ -1,7 +1,6 @@
 """Use case: what an institution has received and verified, as it lies in its inbox (spec/10 steps 13 and 14)."""
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from ddtp.config import ReceiverSettings
 from ddtp.errors import NotFound
 from ddtp.protocol.leaves import Field, FileHead
 from ddtp.protocol.openings import Openings
-from ddtp.store.durable import read_file
+from ddtp.store.durable import delete_tree, read_file
 from ddtp.store.records import Direction, TransferRow, TransferState
 
 FILES = "files"
@@ -86,5 +85,9 @@ def encode_fields(openings: Openings) -> bytes:
 
 
 def withdraw(settings: ReceiverSettings, transfer_id: bytes) -> None:
-    """Delete the data of a transfer that was not verified: an institution has nothing that it has not signed for."""
-    shutil.rmtree(inbox_folder(settings, transfer_id), ignore_errors=True)
+    """Delete the data of a transfer that was not verified: an institution has nothing that it has not signed for.
+
+    Raises:
+        StorageFailed: The disk refuses.
+    """
+    delete_tree(inbox_folder(settings, transfer_id))

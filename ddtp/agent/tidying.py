@@ -1,7 +1,6 @@
 """Use case: what a receiver puts in order between exchanges: room, keys and receipts of transfers that went nowhere."""
 
 import logging
-import shutil
 from dataclasses import replace
 
 import trio
@@ -16,14 +15,15 @@ from ddtp.errors import EnvironmentProblem, EvidenceError, InputError, PeerError
 from ddtp.protocol import envelope
 from ddtp.protocol.messages import Offer
 from ddtp.store.blobs import blob_names, delete_blob
+from ddtp.store.durable import delete_tree
 from ddtp.store.records import FINAL_STATES, TransferState
 from ddtp.verify.receipt import Receipt
 
 INCOMING = "incoming"
-QUARANTINE_PATTERN = ".*.part"
-"""Quarantine lies in the inbox, because only a rename on one disk releases all files at once."""
 RELEASED_PATTERN = "[0-9a-f]" * 32
 """Folders of released files have the name of their transfer."""
+QUARANTINE_PATTERN = f".{RELEASED_PATTERN}.part"
+"""Quarantine lies in the inbox, because only a rename on one disk releases all files at once."""
 IDLE_SECONDS = 7 * 86400
 """An unfinished transfer that nobody resumes for a week is given up, and its room is free again."""
 
@@ -36,15 +36,34 @@ async def clean_up(context: Context) -> None:
     To be called when no exchange runs, or with exchanges running only through `give_up_idle`.
     """
     settings = context.config.receiver
+    await delete_quarantine(context, claims=Claims())
     if settings is not None:
-        for folder in await trio.to_thread.run_sync(lambda: list(settings.inbox.glob(QUARANTINE_PATTERN))):
-            await trio.to_thread.run_sync(lambda folder=folder: shutil.rmtree(folder, ignore_errors=True))
         for folder in await trio.to_thread.run_sync(lambda: list(settings.inbox.glob(RELEASED_PATTERN))):
             row = await context.records.find_transfer(bytes.fromhex(folder.name))
             if row is not None and row.state is not TransferState.VERIFIED:
                 await trio.to_thread.run_sync(withdraw, settings, row.transfer_id)
     await give_up_idle(context, claims=Claims())
     await anchor_receipts(context)
+
+
+async def delete_quarantine(context: Context, *, claims: Claims) -> None:
+    """Delete what was opened and not released, where a process ended or the disk refused to delete it.
+
+    Args:
+        context: Surroundings.
+        claims: Of the transfers that are being received now, whose quarantine stays.
+    """
+    settings = context.config.receiver
+    if settings is None:
+        return
+    for folder in await trio.to_thread.run_sync(lambda: list(settings.inbox.glob(QUARANTINE_PATTERN))):
+        with claims.keeping(bytes.fromhex(folder.name[1 : -len(".part")])) as ours:
+            if not ours:
+                continue
+            try:
+                await trio.to_thread.run_sync(delete_tree, folder)
+            except EnvironmentProblem as err:
+                _logger.warning("opened data cannot be deleted", extra={"folder": str(folder), "reason": err.message})
 
 
 async def give_up_idle(context: Context, *, claims: Claims) -> None:

@@ -5,10 +5,9 @@ nothing.
 """
 
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from queue import SimpleQueue
 from typing import Final, final
 
@@ -28,7 +27,15 @@ from ddtp.protocol.leaves import FileHead, chunk_heads
 from ddtp.protocol.openings import FileOpening, Openings, parse_openings
 from ddtp.store.blobs import SealedBlob
 from ddtp.store.contents import ContentReader
-from ddtp.store.durable import make_directory, storage_errors, sync_directory, sync_file, write_file
+from ddtp.store.durable import (
+    PRIVATE_DIRECTORY_MODE,
+    delete_tree,
+    make_directory,
+    storage_errors,
+    sync_directory,
+    sync_file,
+    write_file,
+)
 from ddtp.store.new_file import NewFile, direct_buffer
 from ddtp.verify.steps import Step, checking
 from ddtp.verify.verified import VerifiedEvidence, VerifiedPackage
@@ -69,9 +76,10 @@ class Unsealer:
 
         Raises:
             VerificationFailed: Step 13 or 14 failed; quarantine is empty again.
-            DiskFull, StorageFailed: The disk refuses; quarantine is empty again.
+            DiskFull: There is no room; quarantine is empty again.
+            StorageFailed: The disk refuses, maybe to delete what is in quarantine; then nothing may be signed.
         """
-        shutil.rmtree(self._quarantine, ignore_errors=True)
+        delete_tree(self._quarantine)
         make_directory(self._quarantine / FILES)
         try:
             with checking(Step.OPENINGS):
@@ -88,7 +96,7 @@ class Unsealer:
                 write_file(self._quarantine / FIELDS_FILE, encode_fields(openings))
             self._move(destination)
         finally:
-            shutil.rmtree(self._quarantine, ignore_errors=True)
+            delete_tree(self._quarantine)
         return package
 
     def _open_run(self, first: int, count: int) -> bytes:
@@ -113,8 +121,10 @@ class Unsealer:
 
     def _open_files(self, openings: Openings, layout: Layout) -> Iterator[FileHead]:
         folder = self._quarantine / FILES
-        for parent in {(folder / opening.head.path).parent for opening in openings.files}:
-            make_directory(parent)
+        # not durable one by one: all of them are before the release
+        names = [PurePosixPath(opening.head.path) for opening in openings.files]
+        for inner in sorted({inner for name in names for inner in name.parents}):
+            (folder / inner).mkdir(mode=PRIVATE_DIRECTORY_MODE, exist_ok=True)
             trio.from_thread.check_cancelled()
         # small ones first, together: a large one takes its time
         parts = sorted(enumerate(openings.files), key=lambda part: part[1].head.size_bytes >= self._header.chunk_size)
@@ -189,9 +199,10 @@ class Unsealer:
     def _move(self, destination: Path) -> None:
         make_directory(destination.parent)
         # only a process that crashed between here and the receipt leaves a destination; nobody has relied on it
-        shutil.rmtree(destination, ignore_errors=True)
-        for folder, _folders, _files in os.walk(self._quarantine):
-            sync_directory(Path(folder))
+        delete_tree(destination)
+        folders = [Path(folder) for folder, _folders, _files in os.walk(self._quarantine)]
+        for _ in in_order(sync_directory, folders, between=trio.from_thread.check_cancelled):
+            pass
         with storage_errors(destination):
             self._quarantine.rename(destination)
         # The files are durable under their place; a crash before this line leaves them in quarantine, which is

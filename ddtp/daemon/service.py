@@ -38,7 +38,7 @@ from ddtp.agent.notifying import notify
 from ddtp.agent.receiving import receive
 from ddtp.agent.reception import Reception
 from ddtp.agent.requesting import MAX_TEMPLATE_NAME_BYTES, check_templates, make_request, template_names
-from ddtp.agent.tidying import anchor_receipts, clean_up, give_up_idle
+from ddtp.agent.tidying import anchor_receipts, clean_up, delete_quarantine, give_up_idle
 from ddtp.chain.admission import policy_entry
 from ddtp.chain.ledger import Ledger
 from ddtp.chain.ledger_service import MAX_REQUEST_BYTES, LedgerService
@@ -214,6 +214,7 @@ class Service:
             try:
                 if trio.current_time() >= due:
                     due = trio.current_time() + TIDY_SECONDS
+                    await delete_quarantine(self._context, claims=self._claims)
                     await give_up_idle(self._context, claims=self._claims)
                 await self._anchor()
             except DdtpError as err:

@@ -17,6 +17,8 @@ MAX_PATH_CHARACTERS = 512
 """Longest path: fits the 1024-byte PATH_MAX of macOS in most scripts, below a directory of the receiver."""
 MAX_PART_BYTES = 255
 """Longest part: NAME_MAX of the common file systems."""
+MAX_PARTS = 32
+"""Folders and name: deeper than people keep files, and a few bytes do not make hundreds of folders."""
 
 PathText = Annotated[str, Limit(MAX_PATH_CHARACTERS, least=1)]
 """A path; records that hold one also call `check_path`."""
@@ -33,8 +35,8 @@ def check_path(path: str) -> None:
     """Check one path.
 
     Raises:
-        DecodeError: The path is empty, too long, absolute, climbs with "..", names a device, or holds a character or
-            an ending that some system reads in another way.
+        DecodeError: The path is empty, too long, too deep, absolute, climbs with "..", names a device, or holds a
+            character or an ending that some system reads in another way.
     """
     if not 0 < len(path) <= MAX_PATH_CHARACTERS:
         raise DecodeError(f"expected a path of 1 to {MAX_PATH_CHARACTERS} characters, found {len(path)}")
@@ -42,7 +44,10 @@ def check_path(path: str) -> None:
     forbidden = _FORBIDDEN.intersection(path)
     if forbidden:
         raise DecodeError(f"expected a path without any of {''.join(sorted(_FORBIDDEN))}, found {min(forbidden)}")
-    for part in path.split("/"):
+    parts = path.split("/")
+    if len(parts) > MAX_PARTS:
+        raise DecodeError(f"expected at most {MAX_PARTS} parts in a path, found {len(parts)}")
+    for part in parts:
         _check_part(part)
 
 

@@ -66,6 +66,32 @@ def make_directory(path: Path) -> Path:
     return path
 
 
+def delete_tree(path: Path) -> None:
+    """Delete a directory with all that is in it, whatever its depth; one that is gone is no error.
+
+    Raises:
+        StorageFailed: The disk refuses; what could not be deleted is still there.
+    """
+    with storage_errors(path):
+        # from below, and one directory at a time: shutil.rmtree has all of a deep tree open, and its errors are many
+        for folder, folders, files in os.walk(path, topdown=False, onerror=_raise_unless_gone):
+            for name in files:
+                Path(folder, name).unlink(missing_ok=True)
+            for name in folders:
+                inner = Path(folder, name)
+                if inner.is_symlink():
+                    inner.unlink()
+                else:
+                    inner.rmdir()
+        with contextlib.suppress(FileNotFoundError):
+            path.rmdir()
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    if error.errno != errno.ENOENT:
+        raise error
+
+
 def sync_directory(path: Path) -> None:
     """Make the names in a directory durable.
 

@@ -1,9 +1,14 @@
 """Holders who send other content than their issuer signed: the receiver rejects it by a signed receipt."""
 
+import errno
+import os
+
 import pytest
 
+from ddtp.agent.claims import Claims
 from ddtp.agent.facade import Agent
-from ddtp.errors import PeerVanished
+from ddtp.agent.tidying import delete_quarantine
+from ddtp.errors import PeerAborted, PeerVanished, StorageFailed
 from ddtp.identity.document import Card
 from ddtp.protocol import envelope
 from ddtp.protocol.envelope import Signed
@@ -12,7 +17,7 @@ from ddtp.store.records import TransferRow, TransferState
 from ddtp.verify import Receipt, Step
 from tests.attacks.liars import flip, go_on
 from tests.attacks.quiet import Leaving, Way, leaving_holder
-from tests.town import Town
+from tests.town import Town, names
 
 
 async def broken_off(town: Town, person: Agent) -> TransferRow:
@@ -68,3 +73,32 @@ async def test_a_rejection_is_final(town: Town) -> None:
     assert sent.receipt.envelope == answer.receipt
     (kept,) = await person.transfers()
     assert (kept.state, kept.secret) == (TransferState.REJECTED, None)
+
+
+async def test_nothing_is_signed_while_what_was_opened_cannot_be_deleted(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk refuses to delete rejected plaintext: no receipt is signed, and it goes when it can."""
+    person = await town.person()
+    row = await broken_off(town, person)
+    real = os.unlink
+
+    def refuse(path: object, *arguments: object, **named: object) -> None:
+        if ".part" in str(path):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(path, *arguments, **named)  # type: ignore[call-overload]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse)
+        with pytest.raises(PeerAborted) as caught:
+            await deliver(person, row, town.receiver.card, "content")
+    assert caught.value.reason_code == StorageFailed.code
+    (there,) = await town.receiver.agent.transfers()
+    assert there.state is TransferState.RECEIVED
+    assert len(names(town.receiver.inbox)) == 1
+    claims = Claims()
+    with claims.keeping(row.transfer_id):
+        await delete_quarantine(town.receiver.agent.context, claims=claims)
+    assert len(names(town.receiver.inbox)) == 1, "an exchange that runs has its quarantine"
+    await delete_quarantine(town.receiver.agent.context, claims=claims)
+    assert names(town.receiver.inbox) == []

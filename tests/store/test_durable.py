@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import resource
 import stat
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from ddtp.errors import DdtpError, DiskFull, NotFound, StorageFailed
 from ddtp.store.durable import (
+    delete_tree,
     make_directory,
     open_temporary,
     read_file,
@@ -283,3 +285,38 @@ def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         write_all(descriptor, b"0123456789")
         write_all_at(descriptor, b"abcdefg", offset=2)
     assert (tmp_path / "file").read_bytes() == b"01abcdefg9"
+
+
+def test_a_tree_is_deleted_with_few_descriptors(tmp_path: Path) -> None:
+    """However deep it is; what a link leads to stays, and a second time is no error."""
+    write_file(tmp_path / "outside", b"kept")
+    (tmp_path / "outside folder").mkdir()
+    deepest = tmp_path.joinpath("tree", *["d"] * 200)
+    deepest.mkdir(parents=True)
+    for folder in (deepest, *deepest.parents[:200]):
+        write_file(folder / "file", b"content")
+    (deepest / "link").symlink_to(tmp_path / "outside")
+    (deepest / "folder link").symlink_to(tmp_path / "outside folder")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    in_use = max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (in_use + 10, limits[1]))
+    try:
+        delete_tree(tmp_path / "tree")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    delete_tree(tmp_path / "tree")
+    assert names(tmp_path) == ["outside", "outside folder"]
+
+
+def test_a_tree_that_cannot_be_deleted_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody may believe that what was readable is gone."""
+    write_file(make_directory(tmp_path / "tree" / "folder") / "file", b"content")
+
+    def refuse(*_arguments: object, **_named: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse)
+        with pytest.raises(StorageFailed):
+            delete_tree(tmp_path / "tree")
+    assert names(tmp_path / "tree" / "folder") == ["file"]
