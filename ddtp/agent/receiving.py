@@ -5,6 +5,7 @@ acknowledges, opens it only in quarantine, and releases plaintext only for a `Ve
 """
 
 import contextlib
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import final
@@ -25,12 +26,15 @@ from ddtp.crypto import sm2
 from ddtp.errors import (
     ConsentInvalid,
     ContentMismatch,
+    DdtpError,
+    DiskFull,
     EnvironmentProblem,
     EvidenceError,
     Overloaded,
     PolicyRefused,
     ProtocolViolation,
     SignatureInvalid,
+    StorageFailed,
     StoreDamaged,
     VerificationFailed,
 )
@@ -70,6 +74,8 @@ TOUCH_SECONDS = 3600
 ENDING_SECONDS = 60.0
 """For an exchange to put its files in order; a disk that takes longer must not keep the holder away for ever."""
 
+_logger = logging.getLogger(__name__)
+
 
 async def receive(reception: Reception, stream: PeerStream) -> None:
     """Serve one exchange on a stream; one whose transfer a newer exchange of its holder takes over ends silently.
@@ -82,6 +88,10 @@ async def receive(reception: Reception, stream: PeerStream) -> None:
     try:
         with scope:
             await receive_transfer(stream, receiver, deadlines=Deadlines(), pace=reception.pace)
+    except (DiskFull, StorageFailed) as err:
+        # the holder is told the code only; the operator is the one who can do something about it
+        _logger.warning("the disk refuses a transfer", extra={"code": err.code, "reason": err.message})
+        raise
     finally:
         await receiver.aclose()
 
@@ -128,6 +138,7 @@ class Receiver:
         try:
             return await self._admit(offer, remote_peer_id)
         except (EvidenceError, PolicyRefused, Overloaded, EnvironmentProblem) as err:
+            _log_decline(offer, err)
             return Decline(transfer_id=offer.transfer_id, code=err.code, reason=public_reason(err))
 
     async def _admit(self, offer: Offer, remote_peer_id: str) -> Accept | ReceiptMessage:
@@ -370,6 +381,13 @@ def _close(blob: SealedBlob) -> int:
         return 0
     finally:
         blob.close()
+
+
+def _log_decline(offer: Offer, error: DdtpError) -> None:
+    """Tell the operator of an offer that was declined; what this machine lacks needs somebody to look after it."""
+    level = logging.WARNING if isinstance(error, EnvironmentProblem) else logging.INFO
+    told = {"transfer": offer.transfer_id.hex(), "code": error.code, "reason": error.message, "hint": error.hint}
+    _logger.log(level, "an offer was declined", extra={key: value for key, value in told.items() if value})
 
 
 def _check_same(known: TransferRow, offer: Offer, holder: str) -> None:

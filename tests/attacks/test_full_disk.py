@@ -1,5 +1,6 @@
 """Disks that are full at the holder, the issuer or the receiver: a typed error, nothing half-written, and a way on."""
 
+import logging
 import os
 import subprocess
 from collections.abc import Iterator
@@ -47,18 +48,22 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
         yield disk
 
 
-async def test_a_receiver_without_room_for_the_chunks_says_not_now(disk: Disk, town: Town) -> None:
-    """Room is taken before anything is sent; when there is some, the same transfer works."""
+async def test_a_receiver_without_room_for_the_chunks_says_not_now(
+    disk: Disk, town: Town, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Room is taken before anything is sent; the operator is warned; when there is some, the same transfer works."""
     receiver = await town.open_receiver("small", vault=disk.path / "vault")
     person = await town.person()
     package = await town.issue(person, files=CONTENT)
     prepared = await person.prepare(package.path, card=receiver.card)
-    with pytest.raises(PeerRefused) as caught:
+    with caplog.at_level(logging.WARNING), pytest.raises(PeerRefused) as caught:
         await person.send(prepared)
     assert caught.value.reason_code == DiskFull.code
     assert receiver.remains() == []
     (row,) = await person.transfers()
     assert row.state is TransferState.FAILED
+    (told,) = [record.__dict__ for record in caplog.records if record.message == "an offer was declined"]
+    assert (told["transfer"], told["code"]) == (row.transfer_id.hex(), DiskFull.code)
     disk.resize(4096 * KIB)
     assert (await person.resume(row.transfer_id)).verified
     assert read_files(receiver.inbox / row.transfer_id.hex() / "files") == CONTENT
@@ -80,7 +85,9 @@ async def test_a_receiver_without_room_for_the_files_says_so_before_anything_is_
     assert read_files(receiver.inbox / row.transfer_id.hex() / "files") == CONTENT
 
 
-async def test_a_receiver_whose_room_for_the_files_is_taken_says_not_now(disk: Disk, town: Town) -> None:
+async def test_a_receiver_whose_room_for_the_files_is_taken_says_not_now(
+    disk: Disk, town: Town, caplog: pytest.LogCaptureFixture
+) -> None:
     """The ciphertext is there, the plaintext finds no room: none of it stays, and later nothing is sent again."""
     disk.resize(4096 * KIB)
     receiver = await open_with_inbox_on(disk, town)
@@ -92,9 +99,12 @@ async def test_a_receiver_whose_room_for_the_files_is_taken_says_not_now(disk: D
         if progress.phase is Phase.SENDING:
             disk.resize(512 * KIB)
 
-    with pytest.raises(PeerAborted) as caught:
+    with caplog.at_level(logging.WARNING), pytest.raises(PeerAborted) as caught:
         await person.send(prepared, progress=take_room)
     assert caught.value.reason_code == DiskFull.code
+    assert [record.message for record in caplog.records if record.levelno == logging.WARNING] == [
+        "the disk refuses a transfer"
+    ]
     assert names(receiver.inbox) == []
     disk.resize(4096 * KIB)
     (row,) = await person.transfers()
