@@ -3,8 +3,10 @@
 import errno
 import os
 import resource
+import stat
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +18,7 @@ ROOM_BYTES = 192 << 10
 """What fits on a small disk: two chunks of the least size, but not four."""
 
 _CALLS = ("write", "pwrite", "fsync", "fdatasync", "posix_fallocate", "ftruncate", "link", "replace")
+_SYNCS = {"fsync", "fdatasync"}
 
 
 @contextmanager
@@ -45,6 +48,122 @@ def small_disk(kind: str, directory: Path) -> Iterator[Path]:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
+class PowerCut(BaseException):
+    """The machine stops in the middle of a call."""
+
+
+@dataclass
+class _Kept:
+    """One file as the disk has it, and what the system has in memory only: new bytes, and new lengths."""
+
+    content: bytearray = field(default_factory=bytearray)
+    pending: list[tuple[int, bytes | None]] = field(default_factory=list)
+
+    def write_back(self) -> None:
+        for offset, data in self.pending:
+            if data is None:
+                del self.content[offset:]
+            self.content.extend(bytes(max(offset - len(self.content), 0)))
+            if data is not None:
+                self.content[offset : offset + len(data)] = data
+        self.pending.clear()
+
+    def drop(self) -> None:
+        """What could not be written counts as written from now on; no later sync looks at it."""
+        self.pending = [(offset, data) for offset, data in self.pending if data is None]
+
+
+_Node = tuple[int, int]
+"""Device and inode."""
+
+
+def _node(found: os.stat_result) -> _Node:
+    return found.st_dev, found.st_ino
+
+
+class Platter:
+    """What is on the disk and not in memory only: names and bytes that were synced. Any thread may call."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._files: dict[_Node, _Kept] = {}
+        self._folders: dict[_Node, dict[str, _Node]] = {}
+
+    def opened(self, descriptor: int, path: Any, *, new: bool) -> None:
+        """Learn of a file that may be written; whatever an old one holds is on the disk."""
+        found = os.fstat(descriptor)
+        with self._lock:
+            if new:
+                self._files[_node(found)] = _Kept()
+            elif stat.S_ISREG(found.st_mode) and _node(found) not in self._files:
+                self._files[_node(found)] = _Kept(bytearray(Path(path).read_bytes()))
+
+    def made(self, path: Any) -> None:
+        """Learn of a new folder."""
+        with self._lock:
+            self._folders[_node(Path(path).stat())] = {}
+
+    def changed(self, name: str, descriptor: int, result: Any, arguments: tuple[Any, ...]) -> None:
+        """Learn of a call that has had its effect."""
+        found = os.fstat(descriptor)
+        with self._lock:
+            if stat.S_ISDIR(found.st_mode):
+                with os.scandir(descriptor) as entries:
+                    here = {entry.name: (found.st_dev, entry.inode()) for entry in entries}
+                self._folders[_node(found)] = here
+                return
+            kept = self._files.get(_node(found))
+            if kept is None:
+                return
+            if name in {"write", "pwrite"}:
+                offset = arguments[1] if name == "pwrite" else os.lseek(descriptor, 0, os.SEEK_CUR) - result
+                kept.pending.append((offset, bytes(memoryview(arguments[0])[:result])))
+            elif name in {"ftruncate", "posix_fallocate"}:
+                kept.pending.append((found.st_size, None))
+            else:
+                kept.write_back()
+
+    def refused(self, descriptor: int) -> None:
+        """Learn of a sync that has failed."""
+        with self._lock:
+            kept = self._files.get(_node(os.fstat(descriptor)))
+            if kept is not None:
+                kept.drop()
+
+    def content(self, folder: Path) -> dict[str, bytes]:
+        """Return what a power cut would leave in a folder, by the paths in it."""
+        with self._lock:
+            return dict(self._walk(_node(folder.stat()), ""))
+
+    def _walk(self, folder: _Node, prefix: str) -> Iterator[tuple[str, bytes]]:
+        for name, node in self._folders.get(folder, {}).items():
+            if node in self._folders:
+                yield from self._walk(node, f"{prefix}{name}/")
+            elif node in self._files:
+                yield f"{prefix}{name}", bytes(self._files[node].content)
+
+    def cut_power(self, folder: Path, *, written_back: Container[str] = ()) -> None:
+        """Leave in a folder without folders what is on the disk.
+
+        Args:
+            folder: Nobody has its files open.
+            written_back: Suffixes of the files that the system happened to write just before.
+        """
+        for path in folder.iterdir():
+            if path.suffix in written_back:
+                self._files[_node(path.stat())].write_back()
+        content = self.content(folder)
+        for path in folder.iterdir():
+            if path.name not in content:
+                path.unlink()
+        for name, data in content.items():
+            path = folder / name
+            path.write_bytes(data)
+            node = _node(path.stat())
+            self._files[node] = _Kept(bytearray(data))
+            self._folders[_node(folder.stat())][name] = node
+
+
 @dataclass
 class DiskFaults:
     """Which call to the system fails, counted from 0 since `arm`, and whether it has its effect all the same.
@@ -52,30 +171,61 @@ class DiskFaults:
     Attributes:
         at: Number of the failing call; None if none fails.
         persisted: True if the call takes effect before it fails.
+        power: True if the machine stops at the call; nothing that follows has an effect then.
         seen: The names of the calls since `arm`.
+        platter: What a power cut leaves.
     """
 
     at: int | None = None
     persisted: bool = False
+    power: bool = False
     seen: list[str] = field(default_factory=list)
+    platter: Platter = field(default_factory=Platter)
 
-    def arm(self, at: int | None, *, persisted: bool = False) -> None:
-        self.at, self.persisted, self.seen = at, persisted, []
+    def arm(self, at: int | None, *, persisted: bool = False, power: bool = False) -> None:
+        self.at, self.persisted, self.power, self.seen = at, persisted, power, []
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in _CALLS:
             monkeypatch.setattr(os, name, self._faulty(name))
+        real_open, real_mkdir = os.open, os.mkdir
+
+        def open_file(path: Any, flags: int, *arguments: Any, **named: Any) -> int:
+            writes = bool(flags & (os.O_WRONLY | os.O_RDWR))
+            new = writes and not os.path.lexists(path)
+            descriptor = real_open(path, flags, *arguments, **named)
+            if writes:
+                self.platter.opened(descriptor, path, new=new)
+            return descriptor
+
+        def mkdir(path: Any, *arguments: Any, **named: Any) -> None:
+            real_mkdir(path, *arguments, **named)
+            self.platter.made(path)
+
+        monkeypatch.setattr(os, "open", open_file)
+        monkeypatch.setattr(os, "mkdir", mkdir)
 
     def _faulty(self, name: str) -> Any:
         real = getattr(os, name)
 
-        def call(*arguments: Any, **named: Any) -> Any:
+        def effect(first: Any, *arguments: Any, **named: Any) -> Any:
+            # no power goes in a test, and a real sync takes most of its time
+            result = None if name in _SYNCS else real(first, *arguments, **named)
+            if isinstance(first, int):
+                self.platter.changed(name, first, result, arguments)
+            return result
+
+        def call(first: Any, *arguments: Any, **named: Any) -> Any:
             number = len(self.seen)
             self.seen.append(name)
+            if self.power and self.at is not None and number >= self.at:
+                raise PowerCut
             if number != self.at:
-                return real(*arguments, **named)
+                return effect(first, *arguments, **named)
             if self.persisted:
-                real(*arguments, **named)
+                effect(first, *arguments, **named)
+            elif name in _SYNCS:
+                self.platter.refused(first)
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
         return call

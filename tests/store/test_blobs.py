@@ -16,6 +16,7 @@ from ddtp.errors import DiskFull, ProtocolViolation, StorageFailed, StoreDamaged
 from ddtp.protocol.chunks import (
     SealHeader,
     chunk_count,
+    run_chunks,
     sealed_bytes,
     sealed_leaves,
     sealed_offset,
@@ -24,7 +25,7 @@ from ddtp.protocol.chunks import (
 from ddtp.protocol.merkle import root
 from ddtp.store import blobs
 from ddtp.store.blobs import SealedBlob
-from tests.disks import DiskFaults, fill_up, names, small_disk
+from tests.disks import DiskFaults, PowerCut, fill_up, names, small_disk
 from tests.sessions import leaf_of
 
 CHUNK = 64 << 10
@@ -424,7 +425,7 @@ def attempt(directory: Path) -> int:
             fill(blob, blob.durable_chunks, stop)
             acknowledged = blob.sync()
         blob.finish()
-    except StorageFailed:
+    except (StorageFailed, PowerCut):
         pass
     finally:
         if blob is not None:
@@ -445,15 +446,9 @@ def test_every_failing_call_keeps_what_was_acknowledged(tmp_path: Path, faults: 
         acknowledged = attempt(directory)
         assert len(faults.seen) <= calls + 1  # a sync that fails forgets what it did not sync
         faults.arm(None)
-        journal = directory / f"{NAME}.journal"
-        if not persisted and journal.exists():
+        if not persisted:
             # the power goes as well, and takes what was in memory only
-            if journal.stat().st_size > acknowledged * 32:
-                os.truncate(journal, acknowledged * 32)
-            with (directory / f"{NAME}.sealed").open("r+b") as data:
-                size = os.fstat(data.fileno()).st_size
-                data.seek(sealed_offset(acknowledged, CHUNK))
-                data.write(bytes(max(size - data.tell(), 0)))
+            faults.platter.cut_power(directory)
         again = opened(directory)
         assert again.durable_chunks >= acknowledged
         again.close()
@@ -491,3 +486,101 @@ def test_every_failing_call_of_an_opening_loses_nothing(tmp_path: Path, faults: 
         assert faults.seen.index("pwrite") < faults.seen.index("fdatasync")
         again.close()
         complete(directory)
+
+
+JOURNAL, SEALED = frozenset({".journal"}), frozenset({".sealed"})
+
+
+@pytest.mark.parametrize("written_back", [frozenset(), JOURNAL, SEALED, JOURNAL | SEALED])
+def test_every_power_cut_keeps_what_was_acknowledged(
+    tmp_path: Path, faults: DiskFaults, written_back: frozenset[str]
+) -> None:
+    """Wherever the machine stops, and whatever the system had written by itself: acknowledged chunks are there."""
+    faults.arm(None)
+    assert attempt(tmp_path / "good") == COUNT
+    calls = len(faults.seen)
+    for number in range(calls + 1):
+        directory = tmp_path / str(number)
+        faults.arm(number, power=True)
+        acknowledged = attempt(directory)
+        assert (acknowledged == COUNT) or number < calls
+        faults.arm(None)
+        faults.platter.cut_power(directory, written_back=written_back)
+        again = opened(directory)
+        assert again.durable_chunks >= acknowledged
+        again.close()
+        complete(directory)
+
+
+def leave_unsynced(directory: Path) -> None:
+    """Store five chunks, of which the last two may be in memory only."""
+    blob = opened(directory)
+    fill(blob, 0, 3)
+    blob.sync()
+    fill(blob, 3, 5)
+    blob.close()
+
+
+def open_and_close(directory: Path) -> None:
+    with suppress(StorageFailed):
+        opened(directory).close()
+
+
+@pytest.mark.parametrize("failing", [attempt, open_and_close])
+def test_what_an_opening_finds_after_a_failure_is_durable(
+    tmp_path: Path, faults: DiskFaults, failing: Callable[[Path], object]
+) -> None:
+    """A sync that failed leaves bytes in memory that no later sync writes: they are not mistaken for durable ones."""
+    leave_unsynced(tmp_path / "good")
+    faults.arm(None)
+    failing(tmp_path / "good")
+    for number in range(len(faults.seen)):
+        directory = tmp_path / str(number)
+        faults.arm(None)
+        leave_unsynced(directory)
+        faults.arm(number)
+        failing(directory)
+        faults.arm(None)
+        again = opened(directory)
+        durable = again.durable_chunks
+        again.close()
+        faults.platter.cut_power(directory)
+        after = opened(directory)
+        assert after.durable_chunks == durable >= 3
+        after.close()
+        complete(directory)
+
+
+def test_chunks_that_were_forgotten_stay_forgotten(tmp_path: Path, faults: DiskFaults) -> None:
+    """No power cut brings them back, to be mistaken for what is asked for again."""
+    blob = opened(tmp_path / NAME)
+    fill(blob, 0)
+    blob.finish()
+    blob.restart()
+    faults.platter.cut_power(tmp_path / NAME)
+    again = opened(tmp_path / NAME)
+    assert again.durable_chunks == 0
+    again.close()
+
+
+def test_a_run_that_reaches_the_bound_is_looked_at_whole(
+    tmp_path: Path, faults: DiskFaults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunks come in runs, so more than the bound may be stored before they are synced; the power may take all."""
+    monkeypatch.setattr(blobs, "UNSYNCED_BYTES", 2 * CHUNK)
+    run = run_chunks(CHUNK)
+    header = make_header(2 * run * CHUNK)
+    chunks = [bytes([index + 1]) * sealed_size(index, header) for index in range(run + 3)]
+    blob = opened(tmp_path / NAME, header)
+    write(blob, 0, *chunks[:2])
+    assert blob.sync() == 2
+    write(blob, 2, chunks[2])
+    faults.arm(2, power=True)  # data and journal are written, and not synced
+    with pytest.raises(PowerCut):
+        write(blob, 3, *chunks[3:])
+    blob.close()
+    faults.arm(None)
+    faults.platter.cut_power(tmp_path / NAME, written_back=JOURNAL)
+    again = opened(tmp_path / NAME, header)
+    assert again.durable_chunks == 2
+    again.close()
