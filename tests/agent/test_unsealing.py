@@ -15,6 +15,9 @@ from ddtp.protocol.openings import FileOpening
 from ddtp.store import new_file
 from ddtp.store.durable import write_all_at
 from ddtp.store.new_file import DIRECT_LEAST_BYTES
+from tests.disks import DiskFaults
+from tests.ledgers import Clock
+from tests.town import FILES as CONTENT
 from tests.town import Town, names, read_files
 
 FOLDERS = 7
@@ -80,3 +83,31 @@ async def test_a_disk_that_fails_in_the_middle_of_a_large_file(
     assert sent.verified
     (folder,) = town.receiver.inbox.iterdir()
     assert read_files(folder / FILES) == files
+
+
+async def test_what_a_receipt_says_survives_the_power(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the receipt is dated and signed, every released file has its bytes and its name on the disk."""
+    faults = DiskFaults()
+    faults.install(monkeypatch)
+    config, inbox, others = town.receiver.config, town.receiver.inbox, town.clock
+    left: list[dict[str, bytes]] = []
+
+    class Watching(Clock):
+        """Asked for the time of the receipt as soon as the files are released."""
+
+        def __call__(self) -> int:
+            if any(not name.startswith(".") for name in names(inbox)):
+                left.append(faults.platter.content(inbox))
+            return super().__call__()
+
+    await town.close("receiver")
+    town.clock = Watching()
+    receiver = await town.open("receiver", config)
+    town.clock = others
+    person = await town.person()
+    package = await town.issue(person)
+    assert (await person.send(await person.prepare(package.path, card=receiver.card))).verified
+    (folder,) = inbox.iterdir()
+    released = {f"{folder.name}/{path}": content for path, content in read_files(folder).items()}
+    assert {f"{folder.name}/{FILES}/{path}" for path in CONTENT} < released.keys()
+    assert left[0] == released
