@@ -506,3 +506,54 @@ async def test_chunks_do_not_take_the_places_of_sessions(hosts: tuple[Host, Host
         outcome = await exchange((strict, hosts[1]), HolderSide(OFFER), receiver)
     assert (outcome.answer, outcome.links) == (VERIFIED, 0)
     check_whole(receiver)
+
+
+# --- tickets and connections that do not fit ---
+
+
+class Closing:
+    """A bulk connection of which nothing but its end matters."""
+
+    closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+async def test_tickets_of_one_session_say_the_same_number() -> None:
+    """Whoever says another number of connections is closed; the session still waits for those that were said first."""
+    async with Desk().expect(TOKEN, "peer") as arrival:
+        first, other, second = Closing(), Closing(), Closing()
+        arrival.add(Ticket(TOKEN, 0, 2), first, "peer")  # type: ignore[arg-type]
+        for ticket in (Ticket(TOKEN, 1, 3), Ticket(TOKEN, 1, 8)):
+            with pytest.raises(ProtocolViolation, match="fits the others"):
+                arrival.add(ticket, other, "peer")  # type: ignore[arg-type]
+        arrival.add(Ticket(TOKEN, 1, 2), second, "peer")  # type: ignore[arg-type]
+        assert await arrival.wait() == (first, second)
+        assert (first.closed, other.closed, second.closed) == (False, True, False)
+
+
+async def test_a_session_that_goes_on_without_takes_no_more_connections() -> None:
+    """What came before is closed with it, and what comes later at once: it would carry nothing, and hold a place."""
+    async with Desk().expect(TOKEN, "peer") as arrival:
+        early, late = Closing(), Closing()
+        arrival.add(Ticket(TOKEN, 0, 2), early, "peer")  # type: ignore[arg-type]
+        arrival.release()
+        with pytest.raises(ProtocolViolation, match="goes on without"):
+            arrival.add(Ticket(TOKEN, 1, 2), late, "peer")  # type: ignore[arg-type]
+        assert (early.closed, late.closed) == (True, True)
+
+
+async def test_a_send_that_is_cut_breaks_the_connection() -> None:
+    """Half a frame would be followed by something else, and the peer could not tell."""
+    async with socket_pair() as (left, right):
+        link = SocketLink(left)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(link.send, bytes(64 << 20), moved=lambda _size: None))
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        with trio.fail_after(1), pytest.raises(trio.BrokenResourceError):
+            await link.send(b"more", moved=lambda _size: None)
+        with trio.fail_after(PATIENCE_SECONDS):
+            async for _data in right:
+                pass

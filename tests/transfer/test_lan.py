@@ -2,19 +2,21 @@
 
 import math
 import os
+import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from ipaddress import IPv4Network
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from ddtp.errors import PeerUnreachable
 from ddtp.transfer import lan
 from ddtp.transfer.host import Host, open_host, peer_id_of
 from ddtp.transfer.lan import GROUP, PORT, announce, numbers_in, search
-from ddtp.transfer.mdns import Query, encode_answer, encode_query, find_addresses
+from ddtp.transfer.mdns import Query, encode_answer, encode_query, find_addresses, find_query
 from ddtp.transfer.racing import Target
 from tests.daemons import ROOT, environment
 from tests.namespaces import Link, needs_namespaces, open_link
@@ -193,3 +195,81 @@ async def test_two_machines_on_one_network_find_each_other(link: Link) -> None:
         done = await link.run(1, [sys.executable, "-c", CLIENT, peer_id_of(key)], env=environment(), cwd=ROOT)
     assert done.startswith("/ip4/10.77.0.1/tcp/")
     assert done.strip().endswith("here")
+
+
+# --- what strangers can make us do ---
+
+
+def speaker(number: str) -> socket.socket:
+    """A socket that asks the group on loopback as from some number of it."""
+    opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    opened.setblocking(False)
+    opened.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("127.0.0.1"))
+    opened.bind((number, 0))
+    return opened
+
+
+async def test_a_question_from_outside_the_network_is_not_answered() -> None:
+    """Else whoever names somebody as its source could have answers, which are larger, sent to them."""
+    own = dead(peer_id_of(os.urandom(32)))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(announce, [own], ["127.0.0.0/24"])
+        with speaker("127.0.1.1") as outside, speaker("127.0.0.7") as inside, trio.fail_after(10):
+            outside.sendto(encode_query(7), (GROUP, PORT))
+            inside.sendto(encode_query(7), (GROUP, PORT))
+            answer = b""
+            while own not in find_addresses(answer, 7):
+                await trio.lowlevel.wait_readable(inside)
+                answer = inside.recv(9000)
+            # it was asked first, so its answer would be here; others on this machine may answer too
+            with suppress(BlockingIOError):
+                while True:
+                    assert own not in find_addresses(outside.recv(9000), 7)
+        nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+def hasty_clock(mock_clock: MockClock) -> MockClock:
+    """Time passes as soon as nothing has come for a moment; what is sent on loopback comes at once."""
+    mock_clock.autojump_threshold = 0.02
+    return mock_clock
+
+
+async def collect(peer_id: str) -> list[Target]:
+    """Return all that a whole search finds."""
+    found: list[Target] = []
+    with suppress(PeerUnreachable):
+        await search([peer_id], LOOPBACK)(found.append)
+    return found
+
+
+async def test_a_search_takes_a_few_places_only(hasty_clock: MockClock) -> None:
+    """However many somebody makes up: the addresses of the card must have their turns."""
+    peer_id = peer_id_of(os.urandom(32))
+    many = [f"/ip4/127.0.0.1/tcp/{port}/p2p/{peer_id}" for port in range(1, 3 * lan.MAX_FOUND)]
+    async with trio.open_nursery() as nursery:
+        await nursery.start(announce, many, LOOPBACK)
+        assert len(await collect(peer_id)) == lan.MAX_FOUND
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(("packets", "places"), [(lan.MAX_PACKETS // 2, 1), (lan.MAX_PACKETS, 0)])
+async def test_a_search_reads_so_many_packets_only(packets: int, places: int, hasty_clock: MockClock) -> None:
+    """Who floods it keeps it from finding somebody, and not busy."""
+    peer_id, other = peer_id_of(os.urandom(32)), peer_id_of(os.urandom(32))
+
+    async def flood(ear: trio.socket.SocketType, *, task_status: trio.TaskStatus[None]) -> None:
+        task_status.started()
+        query = None
+        while query is None:
+            packet, asker = await ear.recvfrom(9000)
+            query = find_query(packet)
+        for _ in range(packets):
+            await ear.sendto(encode_answer(query, [dead(other)], instance="0" * 32), asker)
+        await ear.sendto(encode_answer(query, [dead(peer_id)], instance="0" * 32), asker)
+
+    async with trio.open_nursery() as nursery:
+        with await lan._listening_socket("127.0.0.1") as ear:
+            await nursery.start(flood, ear)
+            assert len(await collect(peer_id)) == places
+            nursery.cancel_scope.cancel()

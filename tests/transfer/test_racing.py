@@ -167,3 +167,12 @@ async def test_what_is_found_elsewhere_takes_part(autojump_clock: MockClock) -> 
     reasons = await line.run(at("ip4/192.0.2.1"), sources=[search, fail])
     assert line.won == ["192.0.2.5"]
     assert sorted(reasons) == [f"{at('ip4/192.0.2.1')}: connection refused", "nobody on the local network"]
+
+
+async def test_a_long_card_asks_for_so_many_names_only(autojump_clock: MockClock) -> None:
+    """Further addresses are not even read, so a card makes nobody look up hundreds of names."""
+    name([])
+    reasons = await Line().run(*(at(f"dns4/bank-{n}.example") for n in range(2 * MAX_ADDRESSES)))
+    assert sorted(reasons) == sorted(
+        f"{at(f'dns4/bank-{n}.example')}: the name stands for no address" for n in range(MAX_ADDRESSES)
+    )

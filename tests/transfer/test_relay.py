@@ -469,3 +469,19 @@ async def test_a_direct_address_is_taken_first() -> None:
             async with stream:
                 assert stream.remote_address == host.addresses[0].partition("/p2p/")[0]
                 await read_all(stream)
+
+
+@pytest.mark.usefixtures("soon_again")
+async def test_one_address_leaves_circuits_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once half of them are taken, to whomever they lead and however many identities there are at the address."""
+    group = "a branch"
+    # here all come from one address; for others it is changed
+    monkeypatch.setattr(relay_module, "address_group", lambda _host: group)
+    limits = replace(LIMITS, circuits=4, circuits_from_peer=1)
+    async with open_ring(limits) as ring, dialler() as one, dialler() as two, dialler() as three:
+        for each in (one, two):
+            await each.dial([ring.address], "/ddtp/hold/1", timeout_seconds=10)
+        with pytest.raises(PeerUnreachable, match="resource limit exceeded"):
+            await three.dial([ring.address], PROTOCOL, timeout_seconds=10)
+        group = "elsewhere"
+        assert await answer_of(three, ring) == three.peer_id
