@@ -1,6 +1,7 @@
 """Lines to other parties: kept for the next question as long as nothing has happened to them, few at a time."""
 
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 import pytest
@@ -10,6 +11,7 @@ from trio.testing import MockClock
 from ddtp.agent import lines as module
 from ddtp.agent.lines import AT_A_TIME, KEEP_SECONDS, open_lines
 from ddtp.errors import PeerUnreachable
+from ddtp.transfer.ports import Deadlines
 from ddtp.transfer.stream import FlowStream
 from tests.town import Town
 
@@ -111,3 +113,15 @@ async def test_an_institution_keeps_lines_and_a_person_does_not(town: Town) -> N
     assert town.receiver.agent.context.lines is not None
     assert (await town.person()).context.lines is None
     assert module.KEEP_SECONDS < 2, "a party that is told to stop waits for open lines"
+
+
+async def test_nobody_waits_for_a_busy_party_for_ever(autojump_clock: MockClock) -> None:
+    """Who finds all lines taken is told so while those who wait for it are still there, and the others keep theirs."""
+    async with open_lines(Exchange().dial) as lines, AsyncExitStack() as stack:
+        for _ in range(AT_A_TIME):
+            await stack.enter_async_context(lines.line(PLACE, PROTOCOL))
+        with pytest.raises(PeerUnreachable, match="all busy"), trio.fail_after(Deadlines().decision_seconds):
+            async with lines.line(PLACE, PROTOCOL):
+                pytest.fail("there are too many")
+        async with lines.line(["elsewhere"], PROTOCOL):
+            pass

@@ -6,10 +6,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 import trio
 import trio.testing
+from trio.testing import MockClock
 
 from ddtp.transfer.host import Host, open_host
 from ddtp.transfer.limits import HostLimits
 from ddtp.transfer.stream import FlowStream, open_flow_stream
+
+
+@pytest.fixture
+def hasty_clock(mock_clock: MockClock) -> MockClock:
+    """Time passes as soon as nothing has come for a moment; what is sent on loopback comes at once."""
+    mock_clock.autojump_threshold = 0.02
+    return mock_clock
 
 
 class MemoryRaw:

@@ -10,8 +10,9 @@ import trio
 import trio.testing
 
 from ddtp.errors import AlreadyRunning, ConfigInvalid, PeerUnreachable, UsageError
+from ddtp.transfer.addresses import PeerAddress
 from ddtp.transfer.host import open_host, peer_id_of
-from ddtp.transfer.libp2p import Identity, secure
+from ddtp.transfer.libp2p import BULK, Identity, secure
 from ddtp.transfer.limits import HostLimits
 from ddtp.transfer.racing import MAX_ADDRESSES
 from ddtp.transfer.records import WINDOW_BYTES, RecordType, encode_data, encode_record
@@ -431,3 +432,14 @@ async def test_a_violation_is_logged_and_spares_what_was_complete(hosts, caplog)
             with trio.fail_after(5):
                 await handled.wait()
     assert "Yamux frame of version 0, found 255" in caplog.text
+
+
+async def test_a_bulk_connection_without_a_ticket_is_closed(hasty_clock):
+    """Within the time of a handshake: a stranger who proves an identity and says nothing holds no place."""
+    async with open_host(network_key=os.urandom(32), listen=[LOOPBACK]) as server:
+        address = PeerAddress(server.addresses[0])
+        async with await trio.open_tcp_stream(address.host, address.port) as socket:
+            connection = await secure(socket, Identity(bytes(32)), expected_peer_id=address.peer_id, inner=BULK)
+            with trio.fail_after(1000), pytest.raises(trio.BrokenResourceError):
+                await connection.read(1)
+        assert trio.current_time() == pytest.approx(HostLimits().handshake_seconds, abs=1)

@@ -228,13 +228,6 @@ async def test_a_question_from_outside_the_network_is_not_answered() -> None:
         nursery.cancel_scope.cancel()
 
 
-@pytest.fixture
-def hasty_clock(mock_clock: MockClock) -> MockClock:
-    """Time passes as soon as nothing has come for a moment; what is sent on loopback comes at once."""
-    mock_clock.autojump_threshold = 0.02
-    return mock_clock
-
-
 async def collect(peer_id: str) -> list[Target]:
     """Return all that a whole search finds."""
     found: list[Target] = []

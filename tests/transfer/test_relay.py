@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from ddtp.errors import PeerUnreachable
 from ddtp.transfer import crowd
@@ -23,6 +24,7 @@ from ddtp.transfer.circuit import (
     HopType,
     Limit,
     Message,
+    Status,
     encode_hop,
     offer,
     parse_hop,
@@ -485,3 +487,21 @@ async def test_one_address_leaves_circuits_to_others(monkeypatch: pytest.MonkeyP
             await three.dial([ring.address], PROTOCOL, timeout_seconds=10)
         group = "elsewhere"
         assert await answer_of(three, ring) == three.peer_id
+
+
+async def test_a_reservation_that_nobody_renews_ends(hasty_clock: MockClock) -> None:
+    """When its time is over, although its holder is still connected."""
+    limits = RelayLimits()
+    async with (
+        open_relay(limits) as relay,
+        dialler() as holder,
+        dialler() as client,
+        holder.attached(PeerAddress(relay.addresses[0])) as connection,
+    ):
+        await reserve(await connection.open_stream(HOP))
+        question = encode_hop(Message(HopType.CONNECT, peer_id=holder.peer_id))
+        await trio.sleep(limits.reservation_seconds - 1)
+        # the holder, asked for a circuit, does not know that it is here for that
+        assert await refusal(client, relay.addresses[0], question) == Status.CONNECTION_FAILED
+        await trio.sleep(1)
+        assert await refusal(client, relay.addresses[0], question) == Status.NO_RESERVATION

@@ -1,6 +1,7 @@
 """The holder's side: it delivers, resumes, and ends cleanly whatever the receiver does."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import suppress
 
 import pytest
 import trio
@@ -17,11 +18,11 @@ from ddtp.errors import (
     ProtocolViolation,
     SourceChanged,
 )
-from ddtp.protocol.chunks import RUN_CHUNKS
+from ddtp.protocol.chunks import RUN_CHUNKS, chunk_count
 from ddtp.protocol.framing import HEADER
-from ddtp.protocol.messages import Abort, Accept, Ack, MessageType, Offer, ReceiptMessage
+from ddtp.protocol.messages import Abort, Accept, Ack, Finish, MessageType, Offer, ReceiptMessage
 from ddtp.protocol.states import Role, State
-from ddtp.transfer.ports import Arrival, Deadlines, Phase, Progress
+from ddtp.transfer.ports import Arrival, Deadlines, Phase, Progress, Run
 from ddtp.transfer.receiver import receive_transfer
 from ddtp.transfer.sender import BATCH_BYTES, send_transfer
 from tests.sessions import (
@@ -32,6 +33,7 @@ from tests.sessions import (
     KEY,
     RECEIVER_HELLO,
     REJECTED,
+    TRANSFER_ID,
     VERIFIED,
     make_accept,
     make_finish,
@@ -454,3 +456,39 @@ async def test_a_defect_of_the_port_closes_the_stream(autojump_clock: MockClock)
             await send_transfer(ours, holder, progress=holder.progress.append, deadlines=DEADLINES)
     assert ours.closed
     assert told == [Abort(code="internal", reason="")]
+
+
+class HeldSide(HolderSide):
+    """A holder whose receiver has all chunks already, so that nobody has to make them."""
+
+    async def runs(self, accept: Accept, *, most_chunks: int) -> AsyncGenerator[Run, None]:
+        assert accept.have
+        for run in [Run(0, most_chunks, b"", b"")][1:]:
+            yield run
+
+    async def finish(self) -> Finish:
+        return Finish(TRANSFER_ID, chunk_count(self.offered.seal.content_bytes, CHUNK_SIZE), bytes(32))
+
+
+@pytest.mark.parametrize("extra_seconds", [-1, 1])
+async def test_the_verdict_of_large_content_takes_its_time(extra_seconds: int, autojump_clock: MockClock) -> None:
+    """A second for each 16 MiB besides the deadline (spec/08 s.6), and no more than that."""
+    offer = make_offer(16 << 30)
+    patience = DEADLINES.verdict_seconds + 1024
+
+    async def act(puppet: Puppet) -> None:
+        await lead(puppet, State.OFFERED)
+        await puppet.say(make_accept((0, chunk_count(offer.seal.content_bytes, CHUNK_SIZE))))
+        await puppet.hear()
+        await puppet.say(CIPHER)
+        assert await puppet.hear() == KEY
+        await trio.sleep(patience + extra_seconds)
+        with suppress(trio.BrokenResourceError):
+            await puppet.say(VERIFIED)
+
+    if extra_seconds < 0:
+        assert await against(act, HeldSide(offer)) == VERIFIED
+    else:
+        with pytest.raises(PeerStalled):
+            await against(act, HeldSide(offer))
+        assert trio.current_time() == pytest.approx(patience, abs=0.5)
