@@ -1,17 +1,19 @@
 """Pausing a transfer: from this program and from another process, shortly and for long."""
 
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from ddtp.agent import attending
 from ddtp.agent.attending import Attendance, is_being_sent, sending_alone
 from ddtp.errors import AlreadyRunning, PeerRefused, PeerVanished
 from ddtp.store.records import Direction, Records, TransferRow, TransferState, open_records
 from ddtp.transfer.pacing import Pace
-from ddtp.transfer.ports import Phase, Progress
+from ddtp.transfer.ports import Deadlines, Phase, Progress
 from tests.town import Town
 
 ID = b"\x07" * 16
@@ -183,3 +185,80 @@ async def _is(value: object) -> bool:
 
 async def _not(value: Awaitable[bool]) -> bool:
     return not await value
+
+
+# --- in the time of a clock that jumps ---
+
+
+class Notes:
+    """Records of one transfer in memory; whatever else is asked of them is asked of real ones."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self.paused = False
+        self.done: list[tuple[float, int]] = []
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._records, name)
+
+    async def is_paused(self, _transfer_id: bytes) -> bool:
+        """See `Records`."""
+        await trio.lowlevel.checkpoint()
+        return self.paused
+
+    async def set_paused(self, _transfer_id: bytes, *, paused: bool) -> None:
+        """See `Records`."""
+        await trio.lowlevel.checkpoint()
+        self.paused = paused
+
+    async def note_done(self, _transfer_id: bytes, done_bytes: int) -> None:
+        """See `Records`."""
+        await trio.lowlevel.checkpoint()
+        self.done.append((trio.current_time(), done_bytes))
+
+
+async def test_a_long_pause_breaks_off_who_waits_for_an_answer(records: Records, autojump_clock: MockClock) -> None:
+    """Whoever paused before the receiver has accepted finds the transfer going on when the pause ends."""
+    pace, told, runs = Pace(), list[Progress](), 0
+    pause_seconds = 2 * Deadlines().chunk_seconds
+
+    async def exchange(tell: Callable[[Progress], None], passed: Pace) -> str:
+        nonlocal runs
+        runs += 1
+        tell(Progress(Phase.WAITING))
+        if runs == 1:
+            pace.pause()
+            await trio.sleep_forever()
+        return "done"
+
+    async def resume() -> None:
+        await trio.sleep(pause_seconds)
+        pace.resume()
+
+    attendance = Attendance(Notes(records), ID, pace=pace, progress=told.append)  # type: ignore[arg-type]
+    with trio.fail_after(10 * pause_seconds):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(resume)
+            assert await attendance.attend(exchange) == "done"
+    assert (runs, told[-1].phase) == (2, Phase.WAITING)
+    assert Phase.PAUSED in {each.phase for each in told}
+
+
+async def test_how_far_a_transfer_is_is_noted_now_and_then(records: Records, autojump_clock: MockClock) -> None:
+    """Often enough that a program which dies has said it, and not so often that a disk is kept busy."""
+    notes = Notes(records)
+
+    async def exchange(tell: Callable[[Progress], None], passed: Pace) -> str:
+        for number in range(1, 101):
+            tell(Progress(Phase.SENDING, number, 1000))
+            await trio.sleep(0.2)
+        died_at.append(len(notes.done))
+        return "done"
+
+    died_at: list[int] = []
+    attendance = Attendance(notes, ID, pace=Pace(), progress=lambda _progress: None)  # type: ignore[arg-type]
+    assert await attendance.attend(exchange) == "done"
+    before = notes.done[: died_at[0]]
+    assert 8 <= len(before) <= 11
+    assert all(1.9 <= later - earlier <= 2.6 for (earlier, _), (later, _) in itertools.pairwise(before))
+    assert notes.done[-1][1] == 100

@@ -13,9 +13,10 @@ import pytest
 import trio
 
 from ddtp.agent import notifying
+from ddtp.agent.attending import sending_alone
 from ddtp.agent.context import TRANSFER_PROTOCOL
 from ddtp.agent.notifying import notify, variables
-from ddtp.errors import PeerUnreachable
+from ddtp.errors import AlreadyRunning, PeerUnreachable
 from ddtp.store.records import TransferRow
 from ddtp.transfer.stream import FlowStream
 from tests.town import Town
@@ -137,3 +138,14 @@ async def test_each_end_is_told_once(town: Town, tmp_path: Path) -> None:
     with pytest.raises(PeerUnreachable):
         await person.send(again)
     assert log.read_text() == "verified failed "
+
+
+async def test_what_another_process_sends_is_told_by_that_process(town: Town, tmp_path: Path) -> None:
+    """Whoever is refused because of it tells nothing: the transfer has not ended."""
+    place = tmp_path / "told"
+    person = await town.person(notify=("touch", str(place)))
+    package = await town.issue(person)
+    prepared = await person.prepare(package.path, card=town.receiver.card)
+    with sending_alone(person.context.config.home, prepared.transfer_id), pytest.raises(AlreadyRunning):
+        await person.send(prepared)
+    assert not place.exists()

@@ -1,6 +1,7 @@
 """The receiver's side: it stores, answers, and ends cleanly whatever the holder does; and both over real streams."""
 
 import dataclasses
+import itertools
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
@@ -503,3 +504,60 @@ async def test_a_silent_connection_is_left_without_ceremony(nursery: trio.Nurser
         await receive_transfer(stream, ReceiverSide(), deadlines=DEADLINES)
     assert trio.current_time() <= DEADLINES.greeting_seconds + 1.1
     await stream.wait_finished()
+
+
+# --- what has arrived, and what is said of it ---
+
+
+@pytest.mark.parametrize(("closes", "raised"), [(True, PeerVanished), (False, PeerStalled)])
+async def test_what_arrived_whole_is_stored_although_the_holder_is_gone(
+    closes: bool, raised: type[DdtpError], autojump_clock: MockClock
+) -> None:
+    """A disk that is slow has not had its turn yet; nobody has to send these chunks again."""
+    offer = make_offer(9 * CHUNK_SIZE)
+    chunks = sealed_chunks(offer)
+
+    async def act(puppet: Puppet) -> None:
+        await lead(puppet, State.READY)
+        await puppet.say(offer)
+        await puppet.hear()
+        await puppet.say(*(ChunkFrame(index, chunks[index]) for index in range(5)))
+        await puppet.blurt(raw_frame(MessageType.CHUNK, ChunkFrame(5, chunks[5]))[:-1])
+        if closes:
+            await puppet.stream.aclose()
+
+    port = ReceiverSide(store_seconds=DEADLINES.chunk_seconds / 2)
+    with pytest.raises(raised):
+        await against(act, port)
+    assert port.stored == dict(enumerate(chunks[:5]))
+
+
+async def test_a_slow_link_gets_few_acks(autojump_clock: MockClock) -> None:
+    """Not more than one for each mebibyte or in ten seconds (spec/08 s.3): each is a sync of the receiver's disk."""
+    offer = make_offer(64 * CHUNK_SIZE)
+    chunks = sealed_chunks(offer)
+    acks: list[tuple[float, int]] = []
+
+    async def listen(puppet: Puppet) -> None:
+        while isinstance(ack := await puppet.hear(), Ack):
+            acks.append((trio.current_time(), ack.durable_chunks))
+
+    async def act(puppet: Puppet) -> None:
+        await lead(puppet, State.READY)
+        await puppet.say(offer)
+        await puppet.hear()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen, puppet)
+            for index, chunk in enumerate(chunks):
+                # a chunk in two seconds at first, then four in a second
+                await trio.sleep(2 if index < 20 else 0.25)
+                await puppet.say(ChunkFrame(index, chunk))
+            await puppet.say(make_finish(offer))
+        await puppet.say(KEY)
+        await puppet.hear()
+        await puppet.drain()
+
+    await against(act)
+    assert len(acks) >= 4
+    for (before, held), (now, more) in itertools.pairwise([(0.0, 0), *acks]):
+        assert now - before >= 10 or (more - held) * CHUNK_SIZE >= 1 << 20
