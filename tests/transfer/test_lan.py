@@ -236,14 +236,30 @@ async def collect(peer_id: str) -> list[Target]:
     return found
 
 
+async def asked(ear: trio.socket.SocketType) -> tuple[Query, tuple[str, int]]:
+    """Wait for a question; return it, and who asks."""
+    while True:
+        packet, asker = await ear.recvfrom(9000)
+        if (query := find_query(packet)) is not None:
+            return query, asker
+
+
 async def test_a_search_takes_a_few_places_only(hasty_clock: MockClock) -> None:
-    """However many somebody makes up: the addresses of the card must have their turns."""
+    """However many machines answer: the addresses of the card must have their turns."""
     peer_id = peer_id_of(os.urandom(32))
-    many = [f"/ip4/127.0.0.1/tcp/{port}/p2p/{peer_id}" for port in range(1, 3 * lan.MAX_FOUND)]
+
+    async def answer(ear: trio.socket.SocketType) -> None:
+        query, asker = await asked(ear)
+        for number in (f"127.0.0.{last}" for last in range(2, 2 + 3 * lan.MAX_FOUND)):
+            with speaker(number) as machine:
+                place = f"/ip4/{number}/tcp/1/p2p/{peer_id}"
+                machine.sendto(encode_answer(query, [place], instance="0" * 32), asker)
+
     async with trio.open_nursery() as nursery:
-        await nursery.start(announce, many, LOOPBACK)
-        assert len(await collect(peer_id)) == lan.MAX_FOUND
-        nursery.cancel_scope.cancel()
+        with await lan._listening_socket("127.0.0.1") as ear:
+            nursery.start_soon(answer, ear)
+            assert len(await collect(peer_id)) == lan.MAX_FOUND
+            nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize(("packets", "places"), [(lan.MAX_PACKETS // 2, 1), (lan.MAX_PACKETS, 0)])
@@ -251,18 +267,16 @@ async def test_a_search_reads_so_many_packets_only(packets: int, places: int, ha
     """Who floods it keeps it from finding somebody, and not busy."""
     peer_id, other = peer_id_of(os.urandom(32)), peer_id_of(os.urandom(32))
 
-    async def flood(ear: trio.socket.SocketType, *, task_status: trio.TaskStatus[None]) -> None:
-        task_status.started()
-        query = None
-        while query is None:
-            packet, asker = await ear.recvfrom(9000)
-            query = find_query(packet)
+    async def flood(ear: trio.socket.SocketType) -> None:
+        query, asker = await asked(ear)
         for _ in range(packets):
             await ear.sendto(encode_answer(query, [dead(other)], instance="0" * 32), asker)
-        await ear.sendto(encode_answer(query, [dead(peer_id)], instance="0" * 32), asker)
+        # from the number that it names, as everything that counts
+        with speaker("127.0.0.1") as machine:
+            machine.sendto(encode_answer(query, [dead(peer_id)], instance="0" * 32), asker)
 
     async with trio.open_nursery() as nursery:
         with await lan._listening_socket("127.0.0.1") as ear:
-            await nursery.start(flood, ear)
+            nursery.start_soon(flood, ear)
             assert len(await collect(peer_id)) == places
             nursery.cancel_scope.cancel()
