@@ -1,6 +1,6 @@
 """The holder's side: it delivers, resumes, and ends cleanly whatever the receiver does."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 import pytest
@@ -20,9 +20,9 @@ from ddtp.errors import (
 )
 from ddtp.protocol.chunks import RUN_CHUNKS, chunk_count
 from ddtp.protocol.framing import HEADER
-from ddtp.protocol.messages import Abort, Accept, Ack, Finish, MessageType, Offer, ReceiptMessage
+from ddtp.protocol.messages import Abort, Accept, Ack, MessageType, Offer, ReceiptMessage
 from ddtp.protocol.states import Role, State
-from ddtp.transfer.ports import Arrival, Deadlines, Phase, Progress, Run
+from ddtp.transfer.ports import Arrival, Deadlines, Phase, Progress
 from ddtp.transfer.receiver import receive_transfer
 from ddtp.transfer.sender import BATCH_BYTES, send_transfer
 from tests.sessions import (
@@ -33,7 +33,6 @@ from tests.sessions import (
     KEY,
     RECEIVER_HELLO,
     REJECTED,
-    TRANSFER_ID,
     VERIFIED,
     make_accept,
     make_finish,
@@ -44,6 +43,7 @@ from tests.sessions import (
 from tests.transfer.exchange import (
     DEADLINES,
     LONGEST_SECONDS,
+    HeldSide,
     HolderSide,
     Puppet,
     ReceiverSide,
@@ -456,18 +456,6 @@ async def test_a_defect_of_the_port_closes_the_stream(autojump_clock: MockClock)
             await send_transfer(ours, holder, progress=holder.progress.append, deadlines=DEADLINES)
     assert ours.closed
     assert told == [Abort(code="internal", reason="")]
-
-
-class HeldSide(HolderSide):
-    """A holder whose receiver has all chunks already, so that nobody has to make them."""
-
-    async def runs(self, accept: Accept, *, most_chunks: int) -> AsyncGenerator[Run, None]:
-        assert accept.have
-        for run in [Run(0, most_chunks, b"", b"")][1:]:
-            yield run
-
-    async def finish(self) -> Finish:
-        return Finish(TRANSFER_ID, chunk_count(self.offered.seal.content_bytes, CHUNK_SIZE), bytes(32))
 
 
 @pytest.mark.parametrize("extra_seconds", [-1, 1])
