@@ -180,8 +180,7 @@ class SealedBlob:
                     # disk does not have: whoever opens the blob looks at the last ones.
                 except OSError:
                     self._disk_refused = True
-                    # who opens the blob again may still find in memory what never reached the disk: it is sent again
-                    os.ftruncate(self._journal, self._durable * _LEAF_BYTES)
+                    # memory may still hold what never reached the disk: whoever opens the blob again writes it anew
                     raise
             self._durable = stored
             return stored
