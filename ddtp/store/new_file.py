@@ -83,8 +83,13 @@ class NewFile:
             write_all_at(self._descriptor, data, offset=offset)
 
     def close(self) -> None:
-        """Close the file."""
-        os.close(self._descriptor)
+        """Close the file; on some file systems only this tells that there was no room.
+
+        Raises:
+            DiskFull, StorageFailed: The disk refuses; the file is closed.
+        """
+        with storage_errors(self._path):
+            os.close(self._descriptor)
 
     def _write_directly(self, data: memoryview, offset: int) -> bool:
         """Return False if it cannot be done here, so that it is not tried again."""

@@ -1,5 +1,6 @@
 """Files that are written past the memory of the system where that is possible, and all the same where it is not."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -89,3 +90,20 @@ def test_memory_is_kept_free_of_what_does_not_pass_it(tmp_path: Path, monkeypatc
         file.write(direct_buffer(PIECE), offset=number * PIECE)
     file.close()
     assert len(synced) == 2
+
+
+def test_no_room_that_only_the_close_tells_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Network file systems count what a user may store when a file is closed; the file is closed all the same."""
+    real, closed = os.close, []
+
+    def close(descriptor: int) -> None:
+        closed.append(descriptor)
+        real(descriptor)
+        raise OSError(errno.EDQUOT, "over quota")
+
+    file = NewFile(tmp_path / "file", size_bytes=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", close)
+        with pytest.raises(DiskFull):
+            file.close()
+    assert len(closed) == 1
