@@ -71,6 +71,8 @@ class Reservations:
     async def wait_any(self) -> None:
         """Wait until there is a place at one relay at least, if there are relays."""
         while self._relays and not self._open:
+            if self._changed.is_set():
+                self._changed = trio.Event()
             await self._changed.wait()
 
     async def _keep(self, relay: PeerAddress) -> None:

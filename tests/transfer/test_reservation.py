@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ddtp.errors import PeerUnreachable, UsageError
 from ddtp.transfer.circuit import HopType, Message, encode_hop
@@ -118,6 +118,49 @@ async def test_each_relay_by_itself(autojump_clock: MockClock) -> None:
             await reservations.wait_any()
         nursery.cancel_scope.cancel()
     assert reservations.addresses == tuple(f"{relay}/p2p-circuit/p2p/{world.peer_id}" for relay in (RELAY, other))
+
+
+class Steps(trio.abc.Instrument):
+    """Counts how often each task of a name has its turn."""
+
+    def __init__(self, name: str) -> None:
+        self.count = 0
+        self._name = name
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.count += task.name.endswith(self._name)
+
+
+async def test_who_waits_after_a_place_was_lost_is_at_rest(mock_clock: MockClock) -> None:
+    """Several may wait; none keeps the processor busy, and all go on when there is a place again."""
+    world = World(Line(10, 3600), None, Line(1000, 3600))
+    reservations = Reservations(world, [RELAY], clock=lambda: 0)  # type: ignore[arg-type]
+    there: list[float] = []
+
+    async def wait() -> None:
+        await reservations.wait_any()
+        there.append(trio.current_time())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reservations.run)
+        await wait_all_tasks_blocked()
+        mock_clock.jump(10)
+        await wait_all_tasks_blocked()
+        nursery.start_soon(wait, name="waiting")
+        steps = Steps("waiting")
+        trio.lowlevel.add_instrument(steps)
+        for _ in range(100):
+            await trio.lowlevel.checkpoint()
+        trio.lowlevel.remove_instrument(steps)
+        assert steps.count < 10
+        nursery.start_soon(wait)
+        for seconds in (1, 2):
+            await wait_all_tasks_blocked()
+            assert there == []
+            mock_clock.jump(seconds)
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert there == [13, 13]
 
 
 async def test_without_relays_there_is_nothing_to_do(autojump_clock: MockClock) -> None:
