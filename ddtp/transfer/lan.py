@@ -32,7 +32,8 @@ ASK_SECONDS: Final = (0.0, 1.0, 2.0)
 MAX_PACKETS: Final = 256
 """Read per search and interface: a hall full of peers, each answering once or twice."""
 MAX_FOUND: Final = 4
-"""Places per search: a machine has a few, and what somebody makes up must leave turns to the addresses of the card."""
+"""Numbers per search: a machine has a few, and what somebody makes up must leave turns to the addresses of the card.
+Of each number the first address counts, so that one machine cannot take the places of the others."""
 ANSWER_SECONDS: Final = 0.1
 """Between two answers on one interface; others hear an answer to the first who asks."""
 
@@ -170,8 +171,8 @@ def _take(add: Add, peer_ids: Collection[str], found: set[str], source: str, tex
         except UsageError:
             continue
         fits = address.host == source and address.relay_id is None and address.peer_id in peer_ids
-        if fits and text not in found and len(found) < MAX_FOUND:
-            found.add(text)
+        if fits and source not in found and len(found) < MAX_FOUND:
+            found.add(source)
             add(Target(address, address.host))
 
 
@@ -191,7 +192,11 @@ async def _listening_socket(number: str) -> trio.socket.SocketType:
 
 async def _speaking_socket(number: str, port: int) -> trio.socket.SocketType:
     speaker = await _open_socket(number, port)
-    speaker.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(number))
+    try:
+        speaker.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(number))
+    except OSError as err:
+        speaker.close()
+        raise EnvironmentProblem(f"expected to speak to a group at {number}, found: {err.strerror}") from err
     return speaker
 
 

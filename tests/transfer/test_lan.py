@@ -12,7 +12,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from ddtp.errors import PeerUnreachable
+from ddtp.errors import EnvironmentProblem, PeerUnreachable
 from ddtp.transfer import lan
 from ddtp.transfer.host import Host, open_host, peer_id_of
 from ddtp.transfer.lan import GROUP, PORT, announce, numbers_in, search
@@ -103,6 +103,35 @@ async def test_nobody_can_send_us_elsewhere() -> None:
     liar = [f"/ip4/127.0.0.9/tcp/22/p2p/{peer_id}", f"/dns/printer.local/tcp/22/p2p/{peer_id}", "nonsense"]
     async with announced_raw(liar):
         assert await look(peer_id) == []
+
+
+def test_one_machine_cannot_take_all_places() -> None:
+    """Whatever it makes up on its own number, the address of the peer itself is taken too, if it comes behind."""
+    peer_id = peer_id_of(bytes(32))
+    liar = [f"/ip4/10.0.0.66/tcp/{port}/p2p/{peer_id}" for port in range(1, 2 * lan.MAX_FOUND)]
+    own = f"/ip4/10.0.0.5/tcp/4001/p2p/{peer_id}"
+    added: list[Target] = []
+    found: set[str] = set()
+    lan._take(added.append, [peer_id], found, "10.0.0.66", liar)
+    lan._take(added.append, [peer_id], found, "10.0.0.66", liar[1:])
+    lan._take(added.append, [peer_id], found, "10.0.0.5", [own])
+    assert [target.address.multiaddr for target in added] == [liar[0], own]
+
+
+async def test_a_socket_that_cannot_speak_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interface that went away after its number was read is an error of the environment, and nothing leaks."""
+    opened: list[trio.socket.SocketType] = []
+    real = trio.socket.socket
+
+    def keep(family: int, kind: int) -> trio.socket.SocketType:
+        opened.append(real(family, kind))
+        return opened[0]
+
+    monkeypatch.setattr(trio.socket, "socket", keep)
+    with pytest.raises(EnvironmentProblem, match="expected to speak"):
+        # a socket can be bound to the number of a group, and no interface has it
+        await lan._speaking_socket(GROUP, 0)
+    assert opened[0].fileno() == -1
 
 
 @asynccontextmanager
