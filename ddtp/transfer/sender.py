@@ -17,13 +17,17 @@ from ddtp.transfer.beside import beside
 from ddtp.transfer.channel import BulkSession, send_runs
 from ddtp.transfer.pacing import Pace
 from ddtp.transfer.ports import BulkLink, Deadlines, PeerStream, Phase, Progress, Run, SenderPort
-from ddtp.transfer.pump import GOODBYE_SECONDS, Pump, open_pump
+from ddtp.transfer.pump import GOODBYE_SECONDS, SLOWEST_BYTES_PER_SECOND, Pump, open_pump
 
 BATCH_BYTES: Final = 256 << 10
 """Content of one write to the session's stream: tasks cost nothing beside it, and a cancelled write soon ends."""
 
 SLOWEST_OPENING_BYTES_PER_SECOND: Final = 16 << 20
 """At which a receiver opens and checks content, others before it in turn: a busy old machine with a spinning disk."""
+
+UNACKED_BYTES: Final = 64 << 20
+"""Content that may be on its way when the last of it was written, in the buffers of both systems and of four bulk
+connections: a receiver that is slow has no more left to store, so acks of more win it no time."""
 
 BULK_LEAST_BYTES: Final = 4 << 20
 """Content that is missing at the receiver from which on bulk connections are opened: less has gone meanwhile."""
@@ -127,10 +131,9 @@ class _Sending:
             for link in links:
                 link.close()
         self._report(Phase.RECEIPT)
-        while self._receipt is None:
-            self._take(await self._pump.receive_any(seconds=self._deadlines.receipt_seconds))
+        receipt = await self._await_receipt()
         self._report(Phase.KEY, done_bytes=self._total_bytes)
-        release = await self._port.release_key(self._receipt)
+        release = await self._port.release_key(receipt)
         await self._pump.send(release, seconds=self._deadlines.receipt_seconds)
         self._report(Phase.VERIFYING)
         patience = self._deadlines.verdict_seconds + self._total_bytes / SLOWEST_OPENING_BYTES_PER_SECOND
@@ -171,6 +174,15 @@ class _Sending:
         # No deadline of its own: it lives as long as the writing task, whose every write has one.
         while self._receipt is None:
             self._take(await self._pump.receive_any(seconds=math.inf))
+
+    async def _await_receipt(self) -> ReceiptMessage:
+        """Wait for the receipt; what acks add extends this, so that a receiver at a low rate has its time (s.6)."""
+        deadline = trio.current_time() + self._deadlines.receipt_seconds
+        counted = max(self._done_bytes, self._total_bytes - UNACKED_BYTES)
+        while self._receipt is None:
+            added_seconds = max(0, self._done_bytes - counted) / SLOWEST_BYTES_PER_SECOND
+            self._take(await self._pump.receive_any(seconds=deadline + added_seconds - trio.current_time()))
+        return self._receipt
 
     def _take(self, event: Message | ChunkFrame) -> None:
         match event:

@@ -22,7 +22,9 @@ from ddtp.protocol.chunks import RUN_CHUNKS, chunk_count
 from ddtp.protocol.framing import HEADER
 from ddtp.protocol.messages import Abort, Accept, Ack, MessageType, Offer, ReceiptMessage
 from ddtp.protocol.states import Role, State
+from ddtp.transfer import sender
 from ddtp.transfer.ports import Arrival, Deadlines, Phase, Progress
+from ddtp.transfer.pump import SLOWEST_BYTES_PER_SECOND
 from ddtp.transfer.receiver import receive_transfer
 from ddtp.transfer.sender import BATCH_BYTES, send_transfer
 from tests.sessions import (
@@ -187,20 +189,60 @@ async def test_a_slow_receiver_slows_the_sender(autojump_clock: MockClock) -> No
     assert max(ahead) <= 2 * BATCH_BYTES // CHUNK_SIZE + 2 * RUN_CHUNKS + 2
 
 
+def worth_seconds(chunks: int) -> float:
+    """The time of some chunks at the slowest rate."""
+    return chunks * CHUNK_SIZE / SLOWEST_BYTES_PER_SECOND
+
+
 async def test_a_receiver_that_is_slow_but_alive_is_waited_for(autojump_clock: MockClock) -> None:
-    """Each ack starts the wait for the receipt anew."""
+    """What its acks add extends the wait for the receipt, at the slowest rate."""
+    holder = HolderSide(make_offer(64 * CHUNK_SIZE - 1))
 
     async def act(puppet: Puppet) -> None:
         await lead(puppet, State.FINISHED)
-        for count in (1, 2, 3):
-            await trio.sleep(DEADLINES.receipt_seconds - 1)
+        for count in range(8, 65, 8):
+            await trio.sleep(worth_seconds(8))
             await puppet.say(Ack(durable_chunks=count))
         await trio.sleep(DEADLINES.receipt_seconds - 1)
         await puppet.say(CIPHER)
         await puppet.hear()
         await puppet.say(VERIFIED)
 
-    assert await against(act) == VERIFIED
+    assert await against(act, holder) == VERIFIED
+
+
+async def test_a_receiver_cannot_hold_a_holder_by_acks(autojump_clock: MockClock) -> None:
+    """One chunk now and then is worth its bytes, and does not start the wait anew."""
+    holder, start = HolderSide(make_offer(64 * CHUNK_SIZE - 1)), trio.current_time()
+
+    async def act(puppet: Puppet) -> None:
+        await lead(puppet, State.FINISHED)
+        for count in range(1, 65):
+            await trio.sleep(DEADLINES.receipt_seconds / 2)
+            await puppet.say(Ack(durable_chunks=count))
+
+    with pytest.raises(PeerStalled):
+        await against(act, holder)
+    assert trio.current_time() - start <= DEADLINES.receipt_seconds + worth_seconds(3)
+
+
+async def test_acks_of_what_was_stored_long_ago_win_no_time(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However large the content is, only what can still be on its way is waited for."""
+    monkeypatch.setattr(sender, "UNACKED_BYTES", 4 * CHUNK_SIZE - 1)
+    holder, start = HolderSide(make_offer(64 * CHUNK_SIZE - 1)), trio.current_time()
+
+    async def act(puppet: Puppet) -> None:
+        await lead(puppet, State.FINISHED)
+        await puppet.say(Ack(durable_chunks=60))
+        await trio.sleep(DEADLINES.receipt_seconds - 1)
+        await puppet.say(Ack(durable_chunks=62))
+        await trio.sleep_forever()
+
+    with pytest.raises(PeerStalled):
+        await against(act, holder)
+    assert trio.current_time() - start == pytest.approx(DEADLINES.receipt_seconds + worth_seconds(2), abs=0.1)
 
 
 # --- what the receiver decides ---
