@@ -7,7 +7,8 @@ from typing import Final
 from ddtp.errors import UsageError
 
 LEAST_BYTES_PER_SECOND: Final = 32 << 10
-"""No limit is lower: a piece of 1 MiB still comes in half the time that a peer waits for it (spec/08 s.6)."""
+"""No limit is lower: a piece of 1 MiB still comes in half the time that a peer waits for it (spec/08 s.6). Each of
+several connections has its turn later by as much, and is given as much more time (spec/14 s.8)."""
 
 _UNITS: Final[Mapping[str, int]] = {
     "B": 1,

@@ -14,6 +14,7 @@ from ddtp.protocol.bulk import READY, Ticket
 from ddtp.transfer.addresses import PeerAddress
 from ddtp.transfer.channel import SocketLink, channels_for
 from ddtp.transfer.libp2p import BULK, Handover, Identity, secure
+from ddtp.transfer.sockets import watch
 
 OPENING_SECONDS: Final = 10.0
 """For all bulk connections of one session: two handshakes and a ticket, 14 round trips, over a satellite."""
@@ -62,6 +63,7 @@ class BulkDialing:
         socket = await trio.open_tcp_stream(self._address.host, self._address.port)
         connection = None
         try:
+            watch(socket)
             connection = await secure(socket, self._identity, expected_peer_id=self._address.peer_id, inner=BULK)
         finally:
             if connection is None:

@@ -36,7 +36,7 @@ BUFFERS: Final = 8
 """Frames in memory per receiving session: half of them arrive while the other half is examined and stored."""
 
 QUEUED_RUNS: Final = 4
-"""Per connection, sealed and not yet being sent: as many as are sent in one call."""
+"""Per connection, sealed and not yet being sent: as many as are sent in one call, at most."""
 
 
 LONG_PATH_SECONDS: Final = 0.02
@@ -254,6 +254,15 @@ class BulkSession:
         """Chunks in one frame."""
         return run_chunks(self.seal.chunk_size)
 
+    @property
+    def silence_seconds(self) -> float:
+        """How long nothing may move on a connection (spec/14 s.8): less than a piece does not show."""
+        return self.stall_seconds + self.worth_seconds(PIECE_BYTES)
+
+    def worth_seconds(self, size_bytes: int) -> float:
+        """Return how long bytes on one connection may take: all share the path, so as many move on each of them."""
+        return size_bytes * len(self.links) / SLOWEST_BYTES_PER_SECOND
+
 
 async def send_runs(bulk: BulkSession, runs: AsyncGenerator[Run, None], *, pace: Pace) -> None:
     """Send runs, each on the next connection; several connections are written to at the same time.
@@ -261,7 +270,7 @@ async def send_runs(bulk: BulkSession, runs: AsyncGenerator[Run, None], *, pace:
     Args:
         bulk: What is known of the session.
         runs: Closed on every way out.
-        pace: Asked before each run is written.
+        pace: Asked for each run right before it is written; those that need not wait are written together.
 
     Raises:
         PeerStalled: The peer took nothing in time.
@@ -283,23 +292,33 @@ async def send_runs(bulk: BulkSession, runs: AsyncGenerator[Run, None], *, pace:
     async def write(link: BulkLink, source: trio.MemoryReceiveChannel[Run]) -> None:
         async for run in source:
             parts: list[Buffer] = []
-            for each in (run, *ready_of(source, QUEUED_RUNS - 1)):
+            for each in itertools.chain((run,), ready_of(source, QUEUED_RUNS - 1)):
+                if parts and not pace.is_open():
+                    # what may pass goes before the next one waits, which would look like silence
+                    await send(link, parts)
+                    parts = []
                 await pace.take(len(each.sealed))
                 header = FRAME_HEADER.pack(each.first, each.count)
                 parts += header, each.sealed, frame_tag(frame_key, header, each.leaves)
-            with _moving(bulk) as moved:
-                await link.send(*parts, moved=moved)
+            await send(link, parts)
+
+    async def send(link: BulkLink, parts: Sequence[Buffer]) -> None:
+        with _moving(bulk) as moved:
+            await link.send(*parts, moved=moved)
 
     writers = [partial(write, link, source) for link, (_, source) in zip(bulk.links, queues, strict=True)]
     await together(make, *writers)
 
 
-async def receive_chunks(bulk: BulkSession, store: Callable[[Sequence[Arrival]], Awaitable[None]]) -> None:
+async def receive_chunks(
+    bulk: BulkSession, store: Callable[[Sequence[Arrival]], Awaitable[None]], *, pace: Pace
+) -> None:
     """Receive all missing chunks and have them stored, some frames at a time; the next ones are received meanwhile.
 
     Args:
         bulk: What is known of the session.
         store: Examines and keeps the chunks of some frames; their buffers are used again when it returns.
+        pace: Asked before each frame is handed on to be stored; while it waits nothing is read.
 
     Raises:
         PeerStalled: Nothing came in time.
@@ -307,16 +326,17 @@ async def receive_chunks(bulk: BulkSession, store: Callable[[Sequence[Arrival]],
         ProtocolViolation: The peer sent what the session does not allow, or somebody changed it on the way.
         DdtpError: Whatever storing raises.
     """
-    await _Receiving(bulk, store).run()
+    await _Receiving(bulk, store, pace).run()
 
 
 @final
 class _Receiving:
     """One run of `receive_chunks`: two tasks, of which the first fills buffers and the second gives them back."""
 
-    def __init__(self, bulk: BulkSession, store: Callable[[Sequence[Arrival]], Awaitable[None]]) -> None:
+    def __init__(self, bulk: BulkSession, store: Callable[[Sequence[Arrival]], Awaitable[None]], pace: Pace) -> None:
         self._bulk = bulk
         self._store = store
+        self._pace = pace
         self._give_back, self._free = trio.open_memory_channel[bytearray](BUFFERS)
         self._to_store, self._arrived = trio.open_memory_channel[tuple[Arrival, bytearray]](BUFFERS)
         self._ended: PeerVanished | PeerStalled | None = None
@@ -340,6 +360,7 @@ class _Receiving:
                 # what has arrived whole is examined and stored first, so that it is not sent again
                 self._ended = err
                 break
+            await self._pace.take(len(arrival.sealed))
             self._to_store.send_nowait((arrival, buffer))
         self._to_store.close()
 
@@ -363,30 +384,27 @@ class _Inlet:
 
     async def receive(self, buffer: bytearray) -> Arrival:
         """Receive one frame into a buffer; of the next one at most its header is taken."""
-        header = await self._header()
-        first, count = FRAME_HEADER.unpack(header)
-        if not 0 < count <= self._bulk.most_chunks:
-            raise ProtocolViolation(f"expected 1 to {self._bulk.most_chunks} chunks in a frame, found {count}")
-        self._bulk.session.carry_chunks(first, count)
-        _start, size = sealed_range(first, count, self._bulk.seal)
-        end = size + FRAME_TAG_SIZE
-        view = memoryview(buffer)
-        received = await self._fill(view[: end + FRAME_HEADER.size], least=end)
+        with _moving(self._bulk) as moved:
+            header = await self._header(moved)
+            first, count = FRAME_HEADER.unpack(header)
+            if not 0 < count <= self._bulk.most_chunks:
+                raise ProtocolViolation(f"expected 1 to {self._bulk.most_chunks} chunks in a frame, found {count}")
+            self._bulk.session.carry_chunks(first, count)
+            _start, size = sealed_range(first, count, self._bulk.seal)
+            end = size + FRAME_TAG_SIZE
+            view = memoryview(buffer)
+            received = await self._link.receive_into(view[: end + FRAME_HEADER.size], least=end, moved=moved)
         self._ahead = bytes(view[end:received])
         sealed, tag = view[:size], bytes(view[size:end])
         return Arrival(first, sealed, partial(self._examine, header, sealed, tag))
 
-    async def _header(self) -> bytes:
+    async def _header(self, moved: Callable[[int], None]) -> bytes:
         header = bytearray(FRAME_HEADER.size)
         header[: len(self._ahead)] = self._ahead
         missing = len(header) - len(self._ahead)
         if missing:
-            await self._fill(memoryview(header)[-missing:], least=missing)
+            await self._link.receive_into(memoryview(header)[-missing:], least=missing, moved=moved)
         return bytes(header)
-
-    async def _fill(self, view: memoryview, *, least: int) -> int:
-        with _moving(self._bulk) as moved:
-            return await self._link.receive_into(view, least=least, moved=moved)
 
     def _examine(self, header: bytes, sealed: memoryview, tag: bytes) -> bytes:
         first, count = FRAME_HEADER.unpack(header)
@@ -404,21 +422,16 @@ def ready_of(source: trio.MemoryReceiveChannel[Item], most: int) -> Iterator[Ite
 
 @contextmanager
 def _moving(bulk: BulkSession) -> Iterator[Callable[[int], None]]:
-    """Give a frame its time, to which every byte that moves adds, and say what it means when it does not move.
-
-    The connections of a session share its path, so a byte on one of several stands for one on each.
-    """
-    scope = trio.CancelScope(deadline=trio.current_time() + bulk.stall_seconds)
+    """Give a frame its time, to which every byte that moves adds, and say what it means when it does not move."""
+    scope = trio.CancelScope(deadline=trio.current_time() + bulk.silence_seconds)
 
     def moved(size_bytes: int) -> None:
-        scope.deadline += size_bytes * len(bulk.links) / SLOWEST_BYTES_PER_SECOND
+        scope.deadline += bulk.worth_seconds(size_bytes)
 
-    # less than a piece does not show
-    moved(PIECE_BYTES)
     try:
         with scope:
             yield moved
             return
     except trio.BrokenResourceError as err:
         raise PeerVanished("expected the bulk connection to last, found it broken") from err
-    raise PeerStalled(f"expected chunks to move within {bulk.stall_seconds:.0f} s, found silence")
+    raise PeerStalled(f"expected chunks to move within {bulk.silence_seconds:.0f} s, found silence")

@@ -21,7 +21,7 @@ class Pace:
     """Lets payload pass, piece by piece, first come first served.
 
     One pace may be shared by several transfers, which then share its limit, or be `within` another one, which then
-    counts for all that are. All but `take` may be called from any thread.
+    counts for all that are. All but `take` and `is_open` may be called from any thread.
 
     Args:
         limit_bytes_per_second: Payload that may pass in a second, at least `rates.LEAST_BYTES_PER_SECOND`; None
@@ -62,6 +62,11 @@ class Pace:
     def resume(self) -> None:
         """Let payload pass again."""
         self._paused = False
+
+    def is_open(self) -> bool:
+        """Tell whether a piece would pass without waiting; whoever gathers pieces moves them on when it would not."""
+        passes = not self._turn.locked() and self._wait_seconds() <= 0
+        return passes and (self._within is None or self._within.is_open())
 
     async def take(self, size_bytes: int) -> None:
         """Wait until a piece of payload may pass; from a thread of trio's call it by `trio.from_thread.run`.

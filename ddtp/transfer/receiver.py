@@ -107,7 +107,7 @@ class _Receiving:
             return await self._store_inside(seal, event)
         bulk = BulkSession(self._pump.session, seal, links, self._deadlines.chunk_seconds)
         try:
-            await receive_chunks(bulk, self._store)
+            await receive_chunks(bulk, self._store, pace=self._pace)
         except PeerVanished:
             # a holder that gives up says why on the stream
             with suppress(PeerStalled):
@@ -156,7 +156,9 @@ class _Receiving:
 
         async def keep() -> None:
             async for chunk in chunks:
+                # no more than a frame of a bulk connection: nothing is read while they wait
                 ready = [chunk, *ready_of(chunks, most - 1)]
+                await self._pace.take(sum(len(each.sealed) for each in ready))
                 await self._store([_joined(run, seal.chunk_size) for run in _neighbours(ready)])
 
         await together(read, keep)
@@ -167,8 +169,6 @@ class _Receiving:
         return event
 
     async def _store(self, arrivals: Sequence[Arrival]) -> None:
-        for arrival in arrivals:
-            await self._pace.take(len(arrival.sealed))
         await self._port.store(arrivals)
         self._stored_chunks += sum(-(-len(arrival.sealed) // self._sealed_size) for arrival in arrivals)
         self._stored.set()

@@ -1,13 +1,15 @@
 """Both sides of an exchange in memory: streams that carry a peer id, and ports that decide without evidence."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 import trio
 
 from ddtp.errors import DdtpError
+from ddtp.protocol.bulk import Ticket
 from ddtp.protocol.chunks import sealed_size
+from ddtp.protocol.codec import Buffer
 from ddtp.protocol.messages import (
     Accept,
     ChunkFrame,
@@ -21,6 +23,7 @@ from ddtp.protocol.messages import (
 )
 from ddtp.protocol.session import Session
 from ddtp.protocol.states import Role
+from ddtp.transfer.channel import Desk
 from ddtp.transfer.ports import Arrival, BulkDesk, BulkDialer, Deadlines, Progress, Run
 from tests.sessions import (
     CIPHER,
@@ -76,9 +79,55 @@ class _Pipe:
         self._changed.unpark_all()
         return taken
 
+    async def begins(self) -> bool:
+        while not self._data and not self._closed:
+            await self._changed.park()
+        return bool(self._data)
+
     def close(self) -> None:
         self._closed = True
         self._changed.unpark_all()
+
+
+class MemoryLink:
+    """One end of a bulk connection in memory (a `BulkLink`)."""
+
+    def __init__(self, pipe: _Pipe) -> None:
+        self.pipe = pipe
+        self.begins = pipe.begins
+        self.close = pipe.close
+
+    async def send(self, *parts: Buffer, moved: Callable[[int], None]) -> None:
+        for part in map(memoryview, parts):
+            for start in range(0, len(part), BUFFER_BYTES):
+                piece = part[start : start + BUFFER_BYTES]
+                await self.pipe.put(piece)
+                moved(len(piece))
+
+    async def receive_into(self, view: memoryview, *, least: int, moved: Callable[[int], None]) -> int:
+        total = 0
+        while total < least:
+            data = await self.pipe.get(len(view) - total)
+            if not data:
+                raise trio.BrokenResourceError
+            view[total : total + len(data)] = data
+            total += len(data)
+            moved(len(data))
+        return total
+
+
+@dataclass
+class MemoryDialer:
+    """Opens bulk connections to a desk (a `BulkDialer`)."""
+
+    desk: Desk
+    channels: int
+
+    async def connect(self, token: bytes) -> tuple[MemoryLink, ...]:
+        pipes = [_Pipe(BUFFER_BYTES) for _ in range(self.channels)]
+        for number, pipe in enumerate(pipes):
+            self.desk.find(token).add(Ticket(token, number, self.channels), MemoryLink(pipe), "holder")
+        return tuple(MemoryLink(pipe) for pipe in pipes)
 
 
 class MemoryStream:
@@ -114,6 +163,14 @@ def stream_pair(*, buffer_bytes: int = BUFFER_BYTES) -> tuple[MemoryStream, Memo
     )
 
 
+def bulk_pair(channels: int) -> tuple[MemoryStream, MemoryStream]:
+    """The two ends of a stream between peers that have so many bulk connections for large content."""
+    near, far = stream_pair()
+    far.bulk_desk = desk = Desk()
+    near.bulk_dialer = MemoryDialer(desk, channels)
+    return near, far
+
+
 @dataclass
 class HolderSide:
     """A sender port with made-up chunks; `fail_in` names the method that raises `failure`."""
@@ -124,6 +181,7 @@ class HolderSide:
     yielded: int = 0
     progress: list[Progress] = field(default_factory=list)
     block_in: str = ""
+    longest_run: int = 3
 
     async def _enter(self, name: str) -> None:
         await trio.lowlevel.checkpoint()
@@ -148,8 +206,9 @@ class HolderSide:
         while first < len(chunks):
             await self._enter("runs")
             stop = first + 1
-            # runs of three at most, and none across a chunk that the receiver holds
-            while first not in held and stop < min(len(chunks), first + min(3, most_chunks)) and stop not in held:
+            longest = min(self.longest_run, most_chunks)
+            # none across a chunk that the receiver holds
+            while first not in held and stop < min(len(chunks), first + longest) and stop not in held:
                 stop += 1
             self.yielded += stop - first
             if first not in held:

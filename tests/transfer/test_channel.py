@@ -1,28 +1,37 @@
 """Content on bulk connections, between hosts on real sockets: whole, in order, and unchanged, or refused."""
 
+import itertools
 import os
+import socket
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from ddtp.errors import DdtpError, DiskFull, PeerAborted, PeerStalled, PeerVanished, ProtocolViolation, SourceChanged
 from ddtp.protocol.bulk import FRAME_HEADER, READY, Ticket
+from ddtp.protocol.chunks import RUN_CHUNKS
+from ddtp.protocol.codec import Buffer
 from ddtp.protocol.messages import ReceiptMessage
+from ddtp.rates import LEAST_BYTES_PER_SECOND
 from ddtp.transfer import channel, multistream
 from ddtp.transfer.addresses import PeerAddress
-from ddtp.transfer.channel import Desk, SocketLink, channels_for
+from ddtp.transfer.channel import LONG_PATH_CHANNELS, Desk, SocketLink, channels_for
 from ddtp.transfer.host import Host, open_host
 from ddtp.transfer.libp2p import BULK, Handover, Identity, secure
 from ddtp.transfer.limits import HostLimits
+from ddtp.transfer.pacing import Pace
 from ddtp.transfer.ports import BulkLink, Deadlines
 from ddtp.transfer.receiver import receive_transfer
 from ddtp.transfer.sender import BULK_LEAST_BYTES, send_transfer
+from ddtp.transfer.sockets import DEAD_SECONDS
 from ddtp.transfer.stream import FlowStream
 from tests.sessions import CHUNK_SIZE, VERIFIED, make_accept, make_offer, sealed_chunks
-from tests.transfer.exchange import HolderSide, ReceiverSide
+from tests.transfer.exchange import HolderSide, MemoryDialer, MemoryLink, ReceiverSide, bulk_pair
 from tests.transfer.sockets import socket_pair
 
 Moved = Callable[[int], None]
@@ -358,6 +367,116 @@ async def test_a_cancelled_sender_leaves_no_connection(hosts: tuple[Host, Host])
     assert isinstance(told[0], PeerAborted)
     with pytest.raises(trio.BrokenResourceError):
         await counted.links[0].send(b"more", moved=lambda _size: None)
+
+
+# --- slow, and silent ---
+
+
+@dataclass
+class WrappingDialer(MemoryDialer):
+    """Opens connections in memory whose holder's end is another one."""
+
+    wrap: type[MemoryLink] = MemoryLink
+
+    async def connect(self, token: bytes) -> tuple[MemoryLink, ...]:
+        return tuple(self.wrap(link.pipe) for link in await super().connect(token))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slow", ["holder", "receiver"])
+@pytest.mark.parametrize("channels", [1, LONG_PATH_CHANNELS])
+async def test_the_lowest_limit_does_not_look_like_silence(autojump_clock: MockClock, channels: int, slow: str) -> None:
+    """On either side, and on any number of connections: every piece moves before the next one waits."""
+    limited = Pace(limit_bytes_per_second=LEAST_BYTES_PER_SECOND)
+    content, start = 24 << 20, trio.current_time()
+    moves = [start]
+
+    class Watched(MemoryLink):
+        async def send(self, *parts: Buffer, moved: Moved) -> None:
+            def note(size_bytes: int) -> None:
+                moves.append(trio.current_time())
+                moved(size_bytes)
+
+            await super().send(*parts, moved=note)
+
+    near, far = bulk_pair(channels)
+    near.bulk_dialer = WrappingDialer(far.bulk_desk, channels, Watched)  # type: ignore[arg-type]
+    port, keeper = HolderSide(make_offer(content), longest_run=RUN_CHUNKS), ReceiverSide()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(
+            lambda: receive_transfer(far, keeper, deadlines=DEADLINES, pace=limited if slow == "receiver" else None)
+        )
+        verdict = await send_transfer(
+            near,
+            port,
+            progress=port.progress.append,
+            deadlines=DEADLINES,
+            pace=limited if slow == "holder" else None,
+        )
+    assert verdict == VERIFIED
+    assert max(after - before for before, after in itertools.pairwise(moves)) < 33
+    # nobody waits after the last run
+    assert content - (1 << 20) <= LEAST_BYTES_PER_SECOND * (trio.current_time() - start) <= content + (1 << 20)
+
+
+async def test_what_need_not_wait_is_written_together(autojump_clock: MockClock) -> None:
+    """Without a limit a call carries as many frames as are ready, which spares the processor."""
+    counts: list[int] = []
+
+    class Counting(MemoryLink):
+        async def send(self, *parts: Buffer, moved: Moved) -> None:
+            counts.append(len(parts) // 3)
+            await super().send(*parts, moved=moved)
+
+    near, far = bulk_pair(1)
+    near.bulk_dialer = WrappingDialer(far.bulk_desk, 1, Counting)  # type: ignore[arg-type]
+    holder = HolderSide(OFFER)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: receive_transfer(far, ReceiverSide(), deadlines=DEADLINES))
+        await send_transfer(near, holder, progress=holder.progress.append, deadlines=DEADLINES)
+    assert max(counts) == channel.QUEUED_RUNS
+
+
+@pytest.mark.parametrize("channels", [1, LONG_PATH_CHANNELS])
+async def test_silence_is_as_long_as_it_is_said_to_be(autojump_clock: MockClock, channels: int) -> None:
+    """The rest of a header is not a new frame, which would have its time anew; the error names the time."""
+    near, far = bulk_pair(channels)
+
+    class Stalling(MemoryLink):
+        async def send(self, *parts: Buffer, moved: Moved) -> None:
+            await super().send(parts[0][:3], moved=moved)
+            await trio.sleep(80)
+            await super().send(parts[0][3:], moved=moved)
+            await trio.sleep_forever()
+
+    near.bulk_dialer = WrappingDialer(far.bulk_desk, channels, Stalling)  # type: ignore[arg-type]
+    holder, start = HolderSide(OFFER), trio.current_time()
+    seconds = 60 + 32 * channels
+    async with trio.open_nursery() as nursery:
+
+        async def send() -> None:
+            with pytest.raises(PeerAborted):
+                await send_transfer(
+                    near, holder, progress=holder.progress.append, deadlines=Deadlines(chunk_seconds=600)
+                )
+
+        nursery.start_soon(send)
+        with pytest.raises(PeerStalled, match=f"within {seconds} s"):
+            await receive_transfer(far, ReceiverSide(), deadlines=DEADLINES)
+        assert trio.current_time() - start == pytest.approx(seconds, abs=0.1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only probes are asked for")
+async def test_a_dead_machine_is_noticed_by_the_system(hosts: tuple[Host, Host]) -> None:
+    """A bulk connection is watched as every other one: nobody waits for a deadline when cable or address have gone."""
+    timeouts: list[int] = []
+
+    def look(link: BulkLink) -> BulkLink:
+        timeouts.append(link._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT))  # type: ignore[attr-defined]
+        return link
+
+    await exchange(hosts, HolderSide(OFFER), ReceiverSide(), wrap=look)
+    assert timeouts == [DEAD_SECONDS * 1000]
 
 
 # --- strangers ---

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
 from ddtp.transfer.pacing import CREDIT_SECONDS, STEP_SECONDS, Pace
@@ -65,6 +66,25 @@ async def test_several_share_one_limit_fairly(autojump_clock: MockClock) -> None
             for number in range(3):
                 nursery.start_soon(move, number)
     assert all(each == pytest.approx(3 * MB, abs=100_000) for each in passed)
+
+
+async def test_who_gathers_pieces_is_told_when_the_next_one_waits(autojump_clock: MockClock) -> None:
+    """For the limit, for a pause, for others that wait already; of this pace or of the one that it is within."""
+    outer = Pace(limit_bytes_per_second=MB)
+    pace = Pace(within=outer)
+    assert pace.is_open()
+    await pace.take(MB)
+    assert not pace.is_open()
+    await trio.sleep(1)
+    assert pace.is_open()
+    outer.pause()
+    assert not pace.is_open()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(outer.take, 1)
+        await trio.testing.wait_all_tasks_blocked()
+        outer.resume()
+        assert not pace.is_open()
+    assert pace.is_open()
 
 
 async def test_a_pause_holds_everything_back(autojump_clock: MockClock) -> None:
