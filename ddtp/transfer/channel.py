@@ -24,7 +24,7 @@ from ddtp.protocol.chunks import SealHeader, run_chunks, sealed_leaves, sealed_o
 from ddtp.protocol.codec import Buffer
 from ddtp.protocol.session import Session
 from ddtp.transfer.beside import together
-from ddtp.transfer.pacing import Pace
+from ddtp.transfer.pacing import SMALL_BYTES, Pace
 from ddtp.transfer.ports import Arrival, BulkLink, Run
 from ddtp.transfer.pump import SLOWEST_BYTES_PER_SECOND
 
@@ -255,6 +255,11 @@ class BulkSession:
         return run_chunks(self.seal.chunk_size)
 
     @property
+    def is_small(self) -> bool:
+        """True if the content does not wait for that of large packages."""
+        return self.seal.content_bytes < SMALL_BYTES
+
+    @property
     def silence_seconds(self) -> float:
         """How long nothing may move on a connection (spec/14 s.8): less than a piece does not show."""
         return self.stall_seconds + self.worth_seconds(PIECE_BYTES)
@@ -293,11 +298,11 @@ async def send_runs(bulk: BulkSession, runs: AsyncGenerator[Run, None], *, pace:
         async for run in source:
             parts: list[Buffer] = []
             for each in itertools.chain((run,), ready_of(source, QUEUED_RUNS - 1)):
-                if parts and not pace.is_open():
+                if parts and not pace.is_open(small=bulk.is_small):
                     # what may pass goes before the next one waits, which would look like silence
                     await send(link, parts)
                     parts = []
-                await pace.take(len(each.sealed))
+                await pace.take(len(each.sealed), small=bulk.is_small)
                 header = FRAME_HEADER.pack(each.first, each.count)
                 parts += header, each.sealed, frame_tag(frame_key, header, each.leaves)
             await send(link, parts)
@@ -360,7 +365,7 @@ class _Receiving:
                 # what has arrived whole is examined and stored first, so that it is not sent again
                 self._ended = err
                 break
-            await self._pace.take(len(arrival.sealed))
+            await self._pace.take(len(arrival.sealed), small=self._bulk.is_small)
             self._to_store.send_nowait((arrival, buffer))
         self._to_store.close()
 

@@ -14,11 +14,13 @@ STEP_SECONDS: Final = 0.1
 """A pause, its end and a new limit take effect within this time, from whichever thread they come."""
 CREDIT_SECONDS: Final = 0.25
 """What was not used of a limit is made up for, within a quarter of a second: timers and disks are late by less."""
+SMALL_BYTES: Final = 32 << 20
+"""Content of a small package: a person waits for it, and a large one is not noticeably later for it."""
 
 
 @final
 class Pace:
-    """Lets payload pass, piece by piece, first come first served.
+    """Lets payload pass, piece by piece, first come first served; small packages do not wait for others.
 
     One pace may be shared by several transfers, which then share its limit, or be `within` another one, which then
     counts for all that are. All but `take` and `is_open` may be called from any thread.
@@ -46,9 +48,8 @@ class Pace:
         self.limit_bytes_per_second = limit_bytes_per_second
         self._clock = clock
         self._paused = False
-        self._turn = trio.Lock()
-        self._owed_bytes = 0.0
-        self._counted_at: float | None = None
+        self._all = _Account()
+        self._small = _Account()
 
     @property
     def paused(self) -> bool:
@@ -63,41 +64,61 @@ class Pace:
         """Let payload pass again."""
         self._paused = False
 
-    def is_open(self) -> bool:
+    def is_open(self, *, small: bool = False) -> bool:
         """Tell whether a piece would pass without waiting; whoever gathers pieces moves them on when it would not."""
-        passes = not self._turn.locked() and self._wait_seconds() <= 0
-        return passes and (self._within is None or self._within.is_open())
+        account = self._small if small else self._all
+        passes = not account.turn.locked() and self._wait_seconds(account) <= 0
+        return passes and (self._within is None or self._within.is_open(small=small))
 
-    async def take(self, size_bytes: int) -> None:
+    async def take(self, size_bytes: int, *, small: bool = False) -> None:
         """Wait until a piece of payload may pass; from a thread of trio's call it by `trio.from_thread.run`.
 
         A piece should not be larger than 1 MiB, so that a low limit does not look like silence to the peer.
 
         Args:
             size_bytes: Size of the piece that is moved next.
+            small: It belongs to content below `SMALL_BYTES`: it waits for such pieces only, and all others for it.
         """
         if self._within is not None:
-            await self._within.take(size_bytes)
-        async with self._turn:
+            await self._within.take(size_bytes, small=small)
+        own = self._small if small else self._all
+        async with own.turn:
             # an event could not be set from another thread, and a limit that changes moves the time anyway
-            while (seconds := self._wait_seconds()) > 0:  # noqa: ASYNC110
+            while (seconds := self._wait_seconds(own)) > 0:  # noqa: ASYNC110
                 await trio.sleep(min(seconds, STEP_SECONDS))
-            if self.limit_bytes_per_second is not None:
-                self._owed_bytes += size_bytes
+            for account in {own, self._all}:
+                account.count(size_bytes, self.limit_bytes_per_second, now=self._clock())
             self.passed_bytes += size_bytes
 
-    def _wait_seconds(self) -> float:
+    def _wait_seconds(self, account: "_Account") -> float:
         """Return how long the next piece has to wait, as it looks now."""
-        limit = self.limit_bytes_per_second
+        seconds = account.settle(self.limit_bytes_per_second, now=self._clock())
+        return math.inf if self._paused else seconds
+
+
+@final
+class _Account:
+    """What has passed, less what the time since then is worth; and a turn for whoever waits for it."""
+
+    def __init__(self) -> None:
+        self.turn = trio.Lock()
+        self._owed_bytes = 0.0
+        self._settled_at: float | None = None
+
+    def settle(self, limit: int | None, *, now: float) -> float:
+        """Return how many seconds are owed."""
         if limit is None:
             # what passes without a limit is not held against a later one
-            self._owed_bytes, self._counted_at = 0.0, None
-        else:
-            now = self._clock()
-            passed = 0.0 if self._counted_at is None else now - self._counted_at
-            self._counted_at = now
-            self._owed_bytes = max(self._owed_bytes - passed * limit, -CREDIT_SECONDS * limit)
-        if self._paused:
-            return math.inf
+            self._owed_bytes, self._settled_at = 0.0, None
+            return 0.0
+        passed = 0.0 if self._settled_at is None else now - self._settled_at
+        self._settled_at = now
+        self._owed_bytes = max(self._owed_bytes - passed * limit, -CREDIT_SECONDS * limit)
         # less than a byte is what arithmetic leaves over; a clock may not even show the time that it is worth
-        return 0.0 if limit is None or self._owed_bytes < 1 else self._owed_bytes / limit
+        return 0.0 if self._owed_bytes < 1 else self._owed_bytes / limit
+
+    def count(self, size_bytes: int, limit: int | None, *, now: float) -> None:
+        """Add a piece."""
+        self.settle(limit, now=now)
+        if limit is not None:
+            self._owed_bytes += size_bytes

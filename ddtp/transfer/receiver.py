@@ -13,7 +13,7 @@ from ddtp.protocol.messages import Accept, Ack, ChunkFrame, Finish, Hello, KeyRe
 from ddtp.protocol.states import Role
 from ddtp.transfer.beside import beside, together
 from ddtp.transfer.channel import BulkSession, ready_of, receive_chunks
-from ddtp.transfer.pacing import Pace
+from ddtp.transfer.pacing import SMALL_BYTES, Pace
 from ddtp.transfer.ports import Arrival, BulkLink, BulkLinks, Deadlines, PeerStream, ReceiverPort
 from ddtp.transfer.pump import GOODBYE_SECONDS, Pump, open_pump
 
@@ -139,7 +139,7 @@ class _Receiving:
 
     async def _store_inside(self, seal: SealHeader, event: Message | ChunkFrame) -> Finish:
         """Store chunks that come on the stream of the session, as many at a time as have come."""
-        most = run_chunks(seal.chunk_size)
+        most, small = run_chunks(seal.chunk_size), seal.content_bytes < SMALL_BYTES
         into, chunks = trio.open_memory_channel[ChunkFrame](most)
         ended: PeerVanished | PeerStalled | None = None
 
@@ -158,7 +158,7 @@ class _Receiving:
             async for chunk in chunks:
                 # no more than a frame of a bulk connection: nothing is read while they wait
                 ready = [chunk, *ready_of(chunks, most - 1)]
-                await self._pace.take(sum(len(each.sealed) for each in ready))
+                await self._pace.take(sum(len(each.sealed) for each in ready), small=small)
                 await self._store([_joined(run, seal.chunk_size) for run in _neighbours(ready)])
 
         await together(read, keep)

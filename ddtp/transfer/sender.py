@@ -15,7 +15,7 @@ from ddtp.protocol.messages import Accept, Ack, ChunkFrame, Decline, Hello, Mess
 from ddtp.protocol.states import Role
 from ddtp.transfer.beside import beside
 from ddtp.transfer.channel import BulkSession, send_runs
-from ddtp.transfer.pacing import Pace
+from ddtp.transfer.pacing import SMALL_BYTES, Pace
 from ddtp.transfer.ports import BulkLink, Deadlines, PeerStream, Phase, Progress, Run, SenderPort
 from ddtp.transfer.pump import GOODBYE_SECONDS, SLOWEST_BYTES_PER_SECOND, Pump, open_pump
 
@@ -161,7 +161,7 @@ class _Sending:
         most = max(1, BATCH_BYTES // seal.chunk_size)
         async with aclosing(self._port.runs(accept, most_chunks=most)) as runs:
             async for run in runs:
-                await self._pace.take(len(run.sealed))
+                await self._pace.take(len(run.sealed), small=seal.content_bytes < SMALL_BYTES)
                 await self._pump.write(partial(self._frames, run), seconds=self._deadlines.chunk_seconds)
         await self._pump.send(await self._port.finish(), seconds=self._deadlines.chunk_seconds)
 

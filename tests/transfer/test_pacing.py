@@ -1,6 +1,7 @@
 """A pace: what passes in a second, who comes first, and what a pause holds back."""
 
 import threading
+from functools import partial
 
 import pytest
 import trio
@@ -12,7 +13,7 @@ from ddtp.transfer.ports import Phase
 from ddtp.transfer.receiver import receive_transfer
 from ddtp.transfer.sender import send_transfer
 from tests.sessions import make_offer
-from tests.transfer.exchange import DEADLINES, HolderSide, ReceiverSide, stream_pair
+from tests.transfer.exchange import DEADLINES, HolderSide, ReceiverSide, bulk_pair, stream_pair
 
 MB = 1_000_000
 
@@ -68,6 +69,50 @@ async def test_several_share_one_limit_fairly(autojump_clock: MockClock) -> None
     assert all(each == pytest.approx(3 * MB, abs=100_000) for each in passed)
 
 
+async def move_for_ever(pace: Pace, passed: list[int], *, piece_bytes: int = 1 << 20, small: bool = False) -> None:
+    while True:
+        await pace.take(piece_bytes, small=small)
+        passed.append(piece_bytes)
+
+
+async def test_a_small_package_never_waits_for_large_ones(autojump_clock: MockClock) -> None:
+    """However many they are; what it takes makes them wait longer, so that the limit holds for all together."""
+    pace, large, small = Pace(limit_bytes_per_second=MB), [], []
+    start = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for _ in range(100):
+            nursery.start_soon(move_for_ever, pace, large)
+        for seconds in range(5, 50, 5):
+            await trio.sleep_until(start + seconds)
+            asked = trio.current_time()
+            await pace.take(MB, small=True)
+            assert trio.current_time() == asked
+            small.append(MB)
+        await trio.sleep_until(start + 50)
+        nursery.cancel_scope.cancel()
+    assert len(small) == 9
+    assert sum(large) + sum(small) == pytest.approx(50 * MB, abs=3 * MB)
+
+
+async def test_small_packages_keep_the_limit_among_themselves(autojump_clock: MockClock) -> None:
+    """Else a limit would be none where most packages are small."""
+    pace, passed = Pace(limit_bytes_per_second=MB), []
+    with trio.move_on_after(20):
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(lambda: move_for_ever(pace, passed, piece_bytes=100_000, small=True))
+    assert sum(passed) == pytest.approx(20 * MB, abs=0.5 * MB)
+
+
+async def test_a_small_package_rests_in_a_pause_too(autojump_clock: MockClock) -> None:
+    """Whoever pauses wants nothing to pass; also where one pace is within another."""
+    pace, passed = Pace(), []
+    pace.pause()
+    with trio.move_on_after(10):
+        await move_for_ever(Pace(within=pace), passed, small=True)
+    assert not passed
+
+
 async def test_who_gathers_pieces_is_told_when_the_next_one_waits(autojump_clock: MockClock) -> None:
     """For the limit, for a pause, for others that wait already; of this pace or of the one that it is within."""
     outer = Pace(limit_bytes_per_second=MB)
@@ -75,6 +120,7 @@ async def test_who_gathers_pieces_is_told_when_the_next_one_waits(autojump_clock
     assert pace.is_open()
     await pace.take(MB)
     assert not pace.is_open()
+    assert pace.is_open(small=True)
     await trio.sleep(1)
     assert pace.is_open()
     outer.pause()
@@ -85,6 +131,39 @@ async def test_who_gathers_pieces_is_told_when_the_next_one_waits(autojump_clock
         outer.resume()
         assert not pace.is_open()
     assert pace.is_open()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", ["holder", "receiver"])
+async def test_a_small_transfer_ends_while_large_ones_share_the_limit(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, side: str
+) -> None:
+    """At whoever is busy with many, whether chunks move on the stream or on bulk connections."""
+    for module in ("sender", "receiver", "channel"):
+        monkeypatch.setattr(f"ddtp.transfer.{module}.SMALL_BYTES", 6 << 20)
+    shared, start = Pace(limit_bytes_per_second=1 << 20), trio.current_time()
+    took: dict[int, float] = {}
+
+    async def transfer(content_bytes: int, channels: int) -> None:
+        near, far = bulk_pair(channels) if channels else stream_pair()
+        async with trio.open_nursery() as nursery:
+            paces = {side: shared}
+            receive = partial(receive_transfer, deadlines=DEADLINES, pace=paces.get("receiver"))
+            nursery.start_soon(receive, far, ReceiverSide())
+            port, pace = HolderSide(make_offer(content_bytes)), paces.get("holder")
+            await send_transfer(near, port, progress=port.progress.append, deadlines=DEADLINES, pace=pace)
+        took[content_bytes] = trio.current_time() - start
+
+    async with trio.open_nursery() as nursery:
+        for channels in (0, 1, 0, 1):
+            nursery.start_soon(transfer, (6 << 20) + channels, channels)
+        nursery.start_soon(transfer, 100_000, 0)
+        nursery.start_soon(transfer, 5 << 20, 1)
+    assert took[100_000] < 1
+    assert took[5 << 20] < 6
+    assert min(took[6 << 20], took[(6 << 20) + 1]) > 10
+    # all together as the limit says, but for the last piece of each
+    assert max(took.values()) == pytest.approx(29, abs=2)
 
 
 async def test_a_pause_holds_everything_back(autojump_clock: MockClock) -> None:
