@@ -7,6 +7,7 @@ turn, so several connections fill a long path and the order stays.
 """
 
 import itertools
+import math
 import socket as sockets
 import struct
 import sys
@@ -38,6 +39,8 @@ BUFFERS: Final = 8
 QUEUED_RUNS: Final = 4
 """Per connection, sealed and not yet being sent: as many as are sent in one call, at most."""
 
+FRAME_BYTES: Final = 1 << 20
+"""What has moved wins a side no more time than this much: a peer at the slowest rate may take a frame at once."""
 
 LONG_PATH_SECONDS: Final = 0.02
 """Round trip from which one connection with the usual largest window (6 MiB) no longer fills 2.5 Gbit/s."""
@@ -241,7 +244,7 @@ class BulkSession:
         session: Keeps account of the chunks.
         seal: Sizes of the content.
         links: The connections, in the order of their numbers.
-        stall_seconds: How long the peer may move nothing.
+        stall_seconds: How long the peer may move nothing, before what several connections add (`_Patience`).
     """
 
     session: Session
@@ -259,15 +262,6 @@ class BulkSession:
         """True if the content does not wait for that of large packages."""
         return self.seal.content_bytes < SMALL_BYTES
 
-    @property
-    def silence_seconds(self) -> float:
-        """How long nothing may move on a connection (spec/14 s.8): less than a piece does not show."""
-        return self.stall_seconds + self.worth_seconds(PIECE_BYTES)
-
-    def worth_seconds(self, size_bytes: int) -> float:
-        """Return how long bytes on one connection may take: all share the path, so as many move on each of them."""
-        return size_bytes * len(self.links) / SLOWEST_BYTES_PER_SECOND
-
 
 async def send_runs(bulk: BulkSession, runs: AsyncGenerator[Run, None], *, pace: Pace) -> None:
     """Send runs, each on the next connection; several connections are written to at the same time.
@@ -282,7 +276,7 @@ async def send_runs(bulk: BulkSession, runs: AsyncGenerator[Run, None], *, pace:
         PeerVanished: A connection broke.
         DdtpError: Whatever making the runs raises.
     """
-    frame_key = bulk.session.bulk_keys().frame_key
+    frame_key, patience = bulk.session.bulk_keys().frame_key, _Patience(bulk, seen_links=len(bulk.links))
     queues = [trio.open_memory_channel[Run](QUEUED_RUNS) for _ in bulk.links]
 
     async def make() -> None:
@@ -308,7 +302,7 @@ async def send_runs(bulk: BulkSession, runs: AsyncGenerator[Run, None], *, pace:
             await send(link, parts)
 
     async def send(link: BulkLink, parts: Sequence[Buffer]) -> None:
-        with _moving(bulk) as moved:
+        with patience.frame() as moved:
             await link.send(*parts, moved=moved)
 
     writers = [partial(write, link, source) for link, (_, source) in zip(bulk.links, queues, strict=True)]
@@ -355,7 +349,8 @@ class _Receiving:
             raise self._ended
 
     async def _receive(self) -> None:
-        for inlet in itertools.cycle([_Inlet(self._bulk, link) for link in self._bulk.links]):
+        patience = _Patience(self._bulk, seen_links=1)
+        for inlet in itertools.cycle([_Inlet(self._bulk, link, patience) for link in self._bulk.links]):
             if self._bulk.session.all_chunks_carried:
                 break
             buffer = await self._free.receive()
@@ -381,15 +376,16 @@ class _Receiving:
 class _Inlet:
     """Cuts what comes on one connection into frames."""
 
-    def __init__(self, bulk: BulkSession, link: BulkLink) -> None:
+    def __init__(self, bulk: BulkSession, link: BulkLink, patience: "_Patience") -> None:
         self._bulk = bulk
         self._link = link
+        self._patience = patience
         self._frame_key = bulk.session.bulk_keys().frame_key
         self._ahead = b""
 
     async def receive(self, buffer: bytearray) -> Arrival:
         """Receive one frame into a buffer; of the next one at most its header is taken."""
-        with _moving(self._bulk) as moved:
+        with self._patience.frame() as moved:
             header = await self._header(moved)
             first, count = FRAME_HEADER.unpack(header)
             if not 0 < count <= self._bulk.most_chunks:
@@ -425,18 +421,56 @@ def ready_of(source: trio.MemoryReceiveChannel[Item], most: int) -> Iterator[Ite
             yield source.receive_nowait()
 
 
-@contextmanager
-def _moving(bulk: BulkSession) -> Iterator[Callable[[int], None]]:
-    """Give a frame its time, to which every byte that moves adds, and say what it means when it does not move."""
-    scope = trio.CancelScope(deadline=trio.current_time() + bulk.silence_seconds)
+@final
+class _Patience:
+    """How long one side waits on the bulk connections of a session (spec/14 s.8): one deadline for all of them.
 
-    def moved(size_bytes: int) -> None:
-        scope.deadline += bulk.worth_seconds(size_bytes)
+    Args:
+        bulk: What is known of the session.
+        seen_links: On how many connections this side sees what moves; a byte there stands for one on each other, as
+            all share the path.
+    """
 
-    try:
-        with scope:
-            yield moved
-            return
-    except trio.BrokenResourceError as err:
-        raise PeerVanished("expected the bulk connection to last, found it broken") from err
-    raise PeerStalled(f"expected chunks to move within {bulk.silence_seconds:.0f} s, found silence")
+    def __init__(self, bulk: BulkSession, *, seen_links: int) -> None:
+        unseen = len(bulk.links) / seen_links
+        self._bytes_per_second = SLOWEST_BYTES_PER_SECOND / unseen
+        # less than a piece does not show
+        self._least_seconds = bulk.stall_seconds + len(bulk.links) * PIECE_BYTES / SLOWEST_BYTES_PER_SECOND
+        self._most_seconds = self._least_seconds + FRAME_BYTES / self._bytes_per_second
+        self._deadline = self._moved_at = -math.inf
+        self._scopes: set[trio.CancelScope] = set()
+
+    @contextmanager
+    def frame(self) -> Iterator[Callable[[int], None]]:
+        """Wait for frames to move on one connection; yields what is told of every byte that does.
+
+        Raises:
+            PeerStalled: The deadline passed.
+            PeerVanished: The connection broke.
+        """
+        begun_at, scope = trio.current_time(), trio.CancelScope()
+        self._deadline = max(self._deadline, begun_at + self._least_seconds)
+        self._scopes.add(scope)
+        self._limit()
+        try:
+            with scope:
+                yield self._move
+        except trio.BrokenResourceError as err:
+            raise PeerVanished("expected the bulk connection to last, found it broken") from err
+        finally:
+            self._scopes.remove(scope)
+        if scope.cancelled_caught:
+            silent_seconds = trio.current_time() - max(begun_at, self._moved_at)
+            least = f"{SLOWEST_BYTES_PER_SECOND >> 10} KiB per second"
+            raise PeerStalled(f"expected chunks at {least} at least, found silence for {silent_seconds:.0f} s")
+
+    def _move(self, size_bytes: int) -> None:
+        self._moved_at = trio.current_time()
+        self._deadline += size_bytes / self._bytes_per_second
+        self._limit()
+
+    def _limit(self) -> None:
+        """Let all that is waited for end with the deadline, which is never too far away."""
+        self._deadline = min(self._deadline, trio.current_time() + self._most_seconds)
+        for scope in self._scopes:
+            scope.deadline = self._deadline

@@ -12,7 +12,7 @@ from ddtp.protocol.chunks import SealHeader, run_chunks, sealed_leaves, sealed_o
 from ddtp.protocol.messages import Accept, Ack, ChunkFrame, Finish, Hello, KeyRelease, Message, Offer
 from ddtp.protocol.states import Role
 from ddtp.transfer.beside import beside, together
-from ddtp.transfer.channel import BulkSession, ready_of, receive_chunks
+from ddtp.transfer.channel import PIECE_BYTES, BulkSession, ready_of, receive_chunks
 from ddtp.transfer.pacing import SMALL_BYTES, Pace
 from ddtp.transfer.ports import Arrival, BulkLink, BulkLinks, Deadlines, PeerStream, ReceiverPort
 from ddtp.transfer.pump import GOODBYE_SECONDS, Pump, open_pump
@@ -156,8 +156,9 @@ class _Receiving:
 
         async def keep() -> None:
             async for chunk in chunks:
-                # no more than a frame of a bulk connection: nothing is read while they wait
-                ready = [chunk, *ready_of(chunks, most - 1)]
+                # nothing is read while they wait, and the holder waits for each piece
+                count = most if self._pace.is_open(small=small) else max(1, PIECE_BYTES // seal.chunk_size)
+                ready = [chunk, *ready_of(chunks, count - 1)]
                 await self._pace.take(sum(len(each.sealed) for each in ready), small=small)
                 await self._store([_joined(run, seal.chunk_size) for run in _neighbours(ready)])
 

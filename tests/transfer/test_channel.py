@@ -437,10 +437,28 @@ async def test_what_need_not_wait_is_written_together(autojump_clock: MockClock)
     assert max(counts) == channel.QUEUED_RUNS
 
 
-@pytest.mark.parametrize("channels", [1, LONG_PATH_CHANNELS])
-async def test_silence_is_as_long_as_it_is_said_to_be(autojump_clock: MockClock, channels: int) -> None:
-    """The rest of a header is not a new frame, which would have its time anew; the error names the time."""
+async def silence_after(channels: int, link: type[MemoryLink]) -> tuple[float, PeerStalled]:
+    """Receive from a holder whose links stall; return after which time the receiver gives up, and why."""
     near, far = bulk_pair(channels)
+    near.bulk_dialer = WrappingDialer(far.bulk_desk, channels, link)  # type: ignore[arg-type]
+    holder, start = HolderSide(OFFER), trio.current_time()
+    patient = Deadlines(chunk_seconds=6000)
+
+    async def send() -> None:
+        with pytest.raises(PeerAborted):
+            await send_transfer(near, holder, progress=holder.progress.append, deadlines=patient)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        with pytest.raises(PeerStalled) as caught:
+            await receive_transfer(far, ReceiverSide(), deadlines=DEADLINES)
+        return trio.current_time() - start, caught.value
+    raise AssertionError("unreachable")
+
+
+@pytest.mark.parametrize("channels", [1, LONG_PATH_CHANNELS])
+async def test_a_frame_has_its_time_once(autojump_clock: MockClock, channels: int) -> None:
+    """The rest of a header does not start it anew; the error says how long nothing moved."""
 
     class Stalling(MemoryLink):
         async def send(self, *parts: Buffer, moved: Moved) -> None:
@@ -449,21 +467,27 @@ async def test_silence_is_as_long_as_it_is_said_to_be(autojump_clock: MockClock,
             await super().send(parts[0][3:], moved=moved)
             await trio.sleep_forever()
 
-    near.bulk_dialer = WrappingDialer(far.bulk_desk, channels, Stalling)  # type: ignore[arg-type]
-    holder, start = HolderSide(OFFER), trio.current_time()
-    seconds = 60 + 32 * channels
-    async with trio.open_nursery() as nursery:
+    seconds, error = await silence_after(channels, Stalling)
+    assert seconds == pytest.approx(60 + 32 * channels, abs=0.1)
+    assert f"silence for {60 + 32 * channels - 80} s" in error.message
 
-        async def send() -> None:
-            with pytest.raises(PeerAborted):
-                await send_transfer(
-                    near, holder, progress=holder.progress.append, deadlines=Deadlines(chunk_seconds=600)
-                )
 
-        nursery.start_soon(send)
-        with pytest.raises(PeerStalled, match=f"within {seconds} s"):
-            await receive_transfer(far, ReceiverSide(), deadlines=DEADLINES)
-        assert trio.current_time() - start == pytest.approx(seconds, abs=0.1)
+@pytest.mark.parametrize("channels", [1, LONG_PATH_CHANNELS])
+async def test_what_has_moved_wins_a_peer_the_time_of_one_frame(autojump_clock: MockClock, channels: int) -> None:
+    """However much and however fast it was, silence after it is noticed."""
+
+    class Stopping(MemoryLink):
+        sent_bytes = 0
+
+        async def send(self, *parts: Buffer, moved: Moved) -> None:
+            Stopping.sent_bytes += sum(map(len, parts))
+            await super().send(*parts, moved=moved)
+            if Stopping.sent_bytes > 3 << 20:
+                await trio.sleep_forever()
+
+    seconds, error = await silence_after(channels, Stopping)
+    assert seconds == pytest.approx(60 + 32 * channels + 128 * channels, abs=1)
+    assert f"silence for {seconds:.0f} s" in error.message
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only probes are asked for")

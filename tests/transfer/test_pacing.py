@@ -8,8 +8,10 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
+from ddtp.protocol.chunks import RUN_CHUNKS
 from ddtp.transfer.pacing import CREDIT_SECONDS, STEP_SECONDS, Pace
 from ddtp.transfer.ports import Phase
+from ddtp.transfer.pump import SLOWEST_BYTES_PER_SECOND
 from ddtp.transfer.receiver import receive_transfer
 from ddtp.transfer.sender import send_transfer
 from tests.sessions import make_offer
@@ -164,6 +166,29 @@ async def test_a_small_transfer_ends_while_large_ones_share_the_limit(
     assert min(took[6 << 20], took[(6 << 20) + 1]) > 10
     # all together as the limit says, but for the last piece of each
     assert max(took.values()) == pytest.approx(29, abs=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("channels", [0, 1, 4])
+async def test_large_transfers_share_a_limit_down_to_the_slowest_rate(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, channels: int
+) -> None:
+    """Each of them waits long for its turn, and no holder takes that for silence."""
+    for module in ("receiver", "channel"):
+        monkeypatch.setattr(f"ddtp.transfer.{module}.SMALL_BYTES", 0)
+    shared, start = Pace(limit_bytes_per_second=4 * (SLOWEST_BYTES_PER_SECOND + 512)), trio.current_time()
+
+    async def transfer() -> None:
+        near, far = bulk_pair(channels) if channels else stream_pair()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(receive_transfer, far, ReceiverSide(), deadlines=DEADLINES, pace=shared))
+            port = HolderSide(make_offer(8 << 20), longest_run=RUN_CHUNKS)
+            await send_transfer(near, port, progress=port.progress.append, deadlines=DEADLINES)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(transfer)
+    assert trio.current_time() - start > (8 << 20) / (SLOWEST_BYTES_PER_SECOND + 512) - 150
 
 
 async def test_a_pause_holds_everything_back(autojump_clock: MockClock) -> None:
