@@ -21,7 +21,7 @@ from ddtp.protocol.messages import Offer
 from ddtp.store.blobs import SealedBlob, blob_names, delete_blob, stored_bytes
 from ddtp.store.durable import storage_errors
 from ddtp.store.records import TransferRow
-from ddtp.transfer.pacing import Pace
+from ddtp.transfer.pacing import SMALL_BYTES, Pace
 
 MAX_UNFINISHED_PER_HOLDER = 16
 """Unfinished transfers of one person: more than anybody sends at a time."""
@@ -30,8 +30,6 @@ HOLDER_SHARE = 4
 KEPT_FREE_BYTES = 64 << 20
 """Never promised to transfers, if it is no more than a twentieth of the disk: the records of all need it."""
 
-SMALL_BYTES = 32 << 20
-"""Content that is opened in a moment, so nothing waits for it."""
 SMALL_OPENINGS_BYTES = 1 << 20
 """Openings that are read in a moment and in few megabytes: some thousand names."""
 LARGE_BYTES = 1 << 30

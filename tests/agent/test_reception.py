@@ -9,13 +9,14 @@ import pytest
 import trio
 
 from ddtp.agent.claims import Claims
-from ddtp.agent.reception import HOLDER_SHARE, LARGE_BYTES, SMALL_BYTES, SMALL_OPENINGS_BYTES, Reception
+from ddtp.agent.reception import HOLDER_SHARE, LARGE_BYTES, SMALL_OPENINGS_BYTES, Reception
 from ddtp.agent.tidying import INCOMING
 from ddtp.agent.workers import WORKERS
 from ddtp.errors import Overloaded, StorageFailed
 from ddtp.protocol.chunks import sealed_bytes
 from ddtp.protocol.messages import Offer
 from ddtp.store.blobs import SealedBlob, blob_names
+from ddtp.transfer.pacing import SMALL_BYTES
 from tests.attacks import quiet
 from tests.sessions import make_offer
 from tests.town import Town
