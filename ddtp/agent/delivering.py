@@ -153,9 +153,10 @@ async def _exchange(
 
 
 async def _newest_card(context: Context, material: Material) -> Signed[Card]:
-    """Return the card of the receiver as it is remembered now: a person may be given its new address meanwhile."""
+    """Return a newer card of the receiver if there is one: a person may be given its new address meanwhile."""
     remembered = await context.records.find_card(material.card.body.did)
-    return envelope.verify(Card, remembered) if remembered else material.card
+    card = envelope.verify(Card, remembered) if remembered else material.card
+    return card if card.body.issued > material.card.body.issued else material.card
 
 
 async def _conclude(context: Context, material: Material, receipt: Signed[Receipt]) -> SentTransfer:

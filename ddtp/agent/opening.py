@@ -154,7 +154,7 @@ def transfer_context(transfer_id: bytes, *, sender: str, receiver: str, chunk_si
     )
 
 
-def transfer_salt(content_key: bytes, source: OpenPackage) -> bytes:
+def _transfer_salt(content_key: bytes, source: OpenPackage) -> bytes:
     """Return the salt of a transfer, which is another one for each file that a package lies in.
 
     The same package may have been sealed anew, with anything in its chunks; under the same key and salt they would
@@ -224,7 +224,6 @@ def transfer_content(
     transfer_id: bytes,
     receiver: str,
     content_key: bytes,
-    salt: bytes,
 ) -> TransferContent:
     """Return the content of one transfer of the holder's; the same arguments give the same chunks.
 
@@ -234,7 +233,6 @@ def transfer_content(
         transfer_id: 16 bytes.
         receiver: DID of the receiver.
         content_key: Key of this transfer.
-        salt: Salt of this transfer, 24 bytes.
     """
     _disclosure, openings = source.package.disclose(disclosure.indexes())
     context = transfer_context(
@@ -243,4 +241,5 @@ def transfer_content(
         receiver=receiver,
         chunk_size=source.layout.chunk_size,
     )
+    salt = _transfer_salt(content_key, source)
     return TransferContent(source, openings, content_key=content_key, salt=salt, context=context)

@@ -17,7 +17,7 @@ from ddtp.agent.context import CALL_TIMEOUT_SECONDS, REQUEST_PROTOCOL, Context
 from ddtp.agent.delivering import SentTransfer, deliver, outcome_of
 from ddtp.agent.dialing import questions
 from ddtp.agent.exchange import UNBOUND, Material
-from ddtp.agent.opening import OpenPackage, choose, open_package, transfer_content, transfer_salt
+from ddtp.agent.opening import OpenPackage, choose, open_package, transfer_content
 from ddtp.chain.proof import OfferAnchors
 from ddtp.chain.statement import EntryKind
 from ddtp.consent import screen
@@ -238,7 +238,6 @@ async def _begin(context: Context, prepared: PreparedTransfer, opened: OpenPacka
         transfer_id=transfer_id,
         receiver=prepared.card.body.did,
         content_key=content_key,
-        salt=transfer_salt(content_key, opened),
     )
     offer = Offer(
         transfer_id=transfer_id,
@@ -313,25 +312,24 @@ async def resume(
     async with _opened(context, place) as opened:
         if opened.manifest.envelope != offer.manifest:
             raise PolicyRefused(f"expected the package that was offered at {place}, found another one")
-        if transfer_salt(row.secret, opened) != offer.seal.salt:
-            raise PolicyRefused(
-                f"expected the file from which the transfer began at {place}, found its package sealed anew",
-                hint="send it as a new transfer, or resume this one with the old file: --package FILE",
-            )
-        if package is not None:
-            moved = PackageRow(row.package_id, place, opened.manifest.envelope, added=context.clock())
-            await context.records.save_package(moved)
         content = transfer_content(
             opened,
             Disclosure.parse(offer.disclosure),
             transfer_id=transfer_id,
             receiver=row.peer,
             content_key=row.secret,
-            salt=offer.seal.salt,
         )
+        if content.header.salt != offer.seal.salt:
+            raise PolicyRefused(
+                f"expected the file from which the transfer began at {place}, found its package sealed anew",
+                hint="send it as a new transfer, or resume this one with the first file: --package FILE",
+            )
         if content.header != offer.seal:
             # other content under the same key and salt would reveal both (spec/07 s.3)
             raise PolicyRefused("expected the content that was offered, found another one")
+        if package is not None:
+            moved = PackageRow(row.package_id, place, opened.manifest.envelope, added=context.clock())
+            await context.records.save_package(moved)
         receiver = parse_card(card, now=context.clock())
         log = find_log(receiver.body, envelope.verify(Request, offer.request).body)
         material = Material(row, opened, content, receiver, log)

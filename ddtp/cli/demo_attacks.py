@@ -123,7 +123,6 @@ class Attacker:
             transfer_id=offer.transfer_id,
             receiver=card.body.did,
             content_key=secret,
-            salt=offer.seal.salt,
         )
         return content.header
 

@@ -185,7 +185,6 @@ async def go_on(
         transfer_id=row.transfer_id,
         receiver=row.peer,
         content_key=row.secret,
-        salt=offer.seal.salt,
     )
     if forgery is not None:
         size = offer.seal.chunk_size
