@@ -24,6 +24,7 @@
     │   ├── StoreDamaged             store-damaged        a file or database of ours is corrupt
     │   ├── AlreadyRunning           already-running      another process holds the lock
     │   ├── Overloaded               overloaded           a bound on concurrent work is reached
+    │   ├── ResultLost               result-lost          done, but stdout did not take the result (8)
     │   └── CryptoUnavailable        crypto-unavailable   no safe implementation of a primitive
     ├── InputError                   what the user gave                                    exit 2
     │   ├── UsageError               usage                an argument is wrong
@@ -246,6 +247,13 @@ class Overloaded(EnvironmentProblem):
     """A bound on concurrent work or stored data is reached."""
 
     code = "overloaded"
+
+
+class ResultLost(EnvironmentProblem):
+    """What was asked for is done, but its result could not be written."""
+
+    code = "result-lost"
+    exit_code = 8
 
 
 class CryptoUnavailable(EnvironmentProblem):

@@ -14,7 +14,7 @@ from typing import Final, TextIO, final
 
 import typer
 
-from ddtp.cli import _progress
+from ddtp.cli import _progress, _streams
 from ddtp.cli._progress import Report
 from ddtp.cli.options import Options
 from ddtp.cli.wording import Words, words
@@ -26,6 +26,7 @@ from ddtp.errors import (
     PeerAborted,
     PeerRefused,
     PeerUnreachable,
+    ResultLost,
     UsageError,
     VerificationFailed,
 )
@@ -67,16 +68,34 @@ class Console:
         """True if somebody can be asked."""
         return not self.options.json_output and sys.stdin.isatty() and sys.stderr.isatty()
 
-    def result(self, text: str, data: Mapping[str, object]) -> None:
-        """Write the result: text for people, or the data as one line of JSON."""
-        self.draw(_shown(text), data)
+    def result(self, text: str, data: Mapping[str, object], *, done: str | None = None) -> None:
+        """Write the result: text for people, or the data as one line of JSON.
 
-    def draw(self, text: str, data: Mapping[str, object]) -> None:
-        """Write a result whose text may control the terminal; nothing in it comes from others."""
+        Args:
+            text: For people.
+            data: For programs.
+            done: What is so although nobody reads the result; None if the result is all that was wanted.
+
+        Raises:
+            ResultLost: Stdout does not take it.
+            BrokenPipeError: Its reader has left, and nothing else was wanted.
+        """
+        self.draw(_shown(text), data, done=done)
+
+    def draw(self, text: str, data: Mapping[str, object], *, done: str | None = None) -> None:
+        """Write a result whose text may control the terminal; nothing in it comes from others.
+
+        Raises:
+            ResultLost, BrokenPipeError: As `result`.
+        """
         self._clear_line()
-        out = _json(data) if self.options.json_output else text.rstrip("\n")
-        sys.stdout.write(out + "\n" if out else "")
-        sys.stdout.flush()
+        out = _json(data, sys.stdout) if self.options.json_output else text.rstrip("\n")
+        try:
+            _streams.write_out(out + "\n" if out else "")
+        except OSError as err:
+            if done is None and isinstance(err, BrokenPipeError):
+                raise
+            raise ResultLost(self.words.result_lost, hint=done) from err
 
     def rows(self, heading: Sequence[str], rows: Sequence[Sequence[str]], data: Mapping[str, object]) -> None:
         """Write a list: aligned columns for people, or the data as JSON.
@@ -117,8 +136,7 @@ class Console:
         if not self.interactive:
             raise ConfirmationMissing(self.words.not_confirmed, hint=self.words.not_confirmed_hint.format(flag=flag))
         # typer.confirm writes a blank to stdout, which holds the result alone
-        sys.stderr.write(f"{_shown(question)} [y/N] ")
-        sys.stderr.flush()
+        _streams.write_error(f"{_shown(question)} [y/N] ")
         if sys.stdin.readline().strip().casefold() not in _YES:
             raise Cancelled(self.words.cancelled)
 
@@ -174,7 +192,7 @@ class Console:
         if error.hint is None and isinstance(error, PeerUnreachable):
             error.hint = self.words.unreachable_hint
         if self.options.json_output:
-            self._put(_json({"error": _fields(error, reason)}))
+            self._put(_json({"error": _fields(error, reason)}, sys.stderr))
         else:
             detail = "".join(f" [{value}]" for value in _details(error).values())
             self._mark({}, self.words.error, error.message + detail, style="bold red")
@@ -235,7 +253,7 @@ class Console:
     def _mark(self, data: Mapping[str, object], mark: str, text: str, *, style: str) -> None:
         self._clear_line()
         if self.options.json_output:
-            self._put(_json(data))
+            self._put(_json(data, sys.stderr))
         elif sys.stderr.isatty():
             from rich.console import Console as Terminal
             from rich.text import Text
@@ -253,8 +271,7 @@ class Console:
 
     def _put(self, text: str) -> None:
         self._clear_line()
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()
+        _streams.write_error(text + "\n")
 
 
 def console_of(context: typer.Context) -> Console:
@@ -340,11 +357,11 @@ def _shown(text: str) -> str:
     return "\n".join(map(printable, text.split("\n")))
 
 
-def _json(data: Mapping[str, object]) -> str:
-    """Return data as one line of JSON that is UTF-8 and cannot control a terminal either."""
+def _json(data: Mapping[str, object], stream: TextIO) -> str:
+    """Return data as one line of JSON that a stream can take and that cannot control a terminal either."""
     from ddtp.protocol.plain_text import is_printed
 
-    text = json.dumps(data, ensure_ascii=False)
+    text = json.dumps(data, ensure_ascii=not _streams.takes_all_text(stream))
     if text.isprintable():
         return text
     return "".join(each if is_printed(each) else json.dumps(each)[1:-1] for each in text)

@@ -7,7 +7,6 @@ ends. While nobody reports anything it is still drawn, so that time, rate and wh
 import contextlib
 import json
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol, final
 
 from ddtp.cli._estimate import Estimate
+from ddtp.cli._streams import write_error
 
 
 class Report(Protocol):
@@ -115,8 +115,7 @@ def json_lines() -> Report:
                 "seconds_left": None if left is None else round(left),
                 "seconds": round(state.elapsed, 1),
             }
-            sys.stderr.write(json.dumps({"progress": line}) + "\n")
-            sys.stderr.flush()
+            write_error(json.dumps({"progress": line}) + "\n")
 
     return report
 
@@ -129,8 +128,7 @@ def plain_lines(words: LineWords, *, interval_seconds: float = PLAIN_INTERVAL_SE
     def write() -> None:
         with state.lock:
             state.measure()
-            sys.stderr.write(", ".join(part for part in parts(state, words).values() if part) + "\n")
-            sys.stderr.flush()
+            write_error(", ".join(part for part in parts(state, words).values() if part) + "\n")
 
     def report(phase: str, done: int, total: int, sent: int = 0, /) -> None:
         with state.lock:
@@ -181,8 +179,7 @@ class Line:
         with self._state.lock:
             if self._drawn_cells:
                 self._put("")
-                sys.stderr.write("\r")
-                sys.stderr.flush()
+                write_error("\r")
             self._drawn_at = 0.0
 
     def _put(self, text: str) -> None:
@@ -192,8 +189,7 @@ class Line:
         # the escape also takes what a terminal that became narrower has left
         dumb = os.environ.get("TERM", "dumb") == "dumb"
         rest = " " * max(self._drawn_cells - width, 0) if dumb else "\x1b[K"
-        sys.stderr.write(f"\r{text}{rest}")
-        sys.stderr.flush()
+        write_error(f"\r{text}{rest}")
         self._drawn_cells = width
 
     @contextlib.contextmanager

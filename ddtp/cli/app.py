@@ -25,6 +25,7 @@ from ddtp.cli import (
     verifying,
 )
 from ddtp.cli._console import Console
+from ddtp.cli._streams import open_streams
 from ddtp.cli.options import Options, hoist
 from ddtp.errors import DdtpError, UsageError
 from ddtp.identity.language import Language
@@ -57,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: What stands after the program's name; None takes it from the process.
     """
+    open_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     sys.exit(_run(hoist(words), Console(Options(json_output="--json" in words))))
 
@@ -67,7 +69,7 @@ def _run(words: list[str], console: Console) -> int:
     except typer.TyperException as err:
         return _misread(err, console)
     except BrokenPipeError:
-        return _reader_left()
+        return 1  # whoever read our output has gone
     except BaseException as err:  # noqa: BLE001 - the last place that sees an error
         return _failed(err, console)
     if code == INTERRUPTED_EXIT_CODE:
@@ -107,12 +109,6 @@ def _single(error: BaseException) -> BaseException:
     inner = [_single(each) for each in error.exceptions]
     found = (each for kind in (KeyboardInterrupt, DdtpError) for each in inner if isinstance(each, kind))
     return next(found, inner[0])
-
-
-def _reader_left() -> int:
-    # whoever read our output has gone; Python would complain when it flushes at exit
-    sys.stdout = None
-    return 1
 
 
 def _app() -> typer.Typer:

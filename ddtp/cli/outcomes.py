@@ -30,18 +30,20 @@ def report(console: Console, outcome: Outcome) -> None:
 
     Raises:
         VerificationFailed: The receiver did not accept the data.
+        ResultLost: Stdout does not take it.
     """
     sent = outcome.sent
     if not sent.verified:
         raise _rejection(console, sent)
     receipt = sent.receipt.body
     assert receipt.package_root is not None, "a receipt that verifies names the content"
+    transfer = sent.transfer_id.hex()[:ID_DIGITS]
     text = console.words.delivered.format(
         name=sent.receiver_name,
         at=human_time(receipt.at),
         size=human_bytes(sent.content_bytes),
         elapsed=human_seconds(outcome.seconds),
-        transfer=sent.transfer_id.hex()[:ID_DIGITS],
+        transfer=transfer,
         content=receipt.package_root.hex()[:_DIGEST_DIGITS],
         receipt=sent.receipt.digest.hex()[:_DIGEST_DIGITS],
     )
@@ -56,7 +58,8 @@ def report(console: Console, outcome: Outcome) -> None:
         "content_bytes": sent.content_bytes,
         "seconds": round(outcome.seconds, 3),
     }
-    console.result(text, data)
+    anyway = console.words.delivered_anyway.format(name=sent.receiver_name, transfer=transfer)
+    console.result(text, data, done=anyway)
 
 
 def _rejection(console: Console, sent: "SentTransfer") -> VerificationFailed:

@@ -17,6 +17,7 @@ EXIT_CODES: Final = {
     5: "refused: by the other side, or by a policy of your own",
     6: "not to be trusted: a signature, proof or verification step failed",
     7: "the other side cannot be reached or went away; a transfer goes on with ddtp resume",
+    8: "done, but the result could not be written to stdout; nothing has to be done again",
     130: "interrupted with Ctrl-C",
 }
 

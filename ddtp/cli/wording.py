@@ -46,6 +46,8 @@ class Words:
     issued_by_stranger: str
     dry_run: str
     delivered: str
+    delivered_anyway: str
+    result_lost: str
     rejected: str
     resume_hint: str
     declined_hint: str
@@ -120,6 +122,8 @@ _WORDS: Final = MappingProxyType(
                 "{size} in {elapsed}, transfer {transfer}; content {content}, receipt {receipt}.\n"
                 "The receipt is kept, and proves this later: ddtp show {transfer}"
             ),
+            delivered_anyway="nothing has to be sent again: {name} has verified the data; see ddtp show {transfer}",
+            result_lost="it is done, but the result could not be written to stdout",
             rejected=(
                 "{name} received the data but did not accept it, and signed for that at {at}: check {step} failed "
                 '("{check}"). It says: "{reason}"'
@@ -232,6 +236,8 @@ _WORDS: Final = MappingProxyType(
                 "共 {size}，用时 {elapsed}，传输编号 {transfer}；内容 {content}，回执 {receipt}。\n"
                 "回执已保存，日后可凭以证明：ddtp show {transfer}"
             ),
+            delivered_anyway="无需重新发送：{name} 已收到数据并已核验；ddtp show {transfer}",
+            result_lost="已完成，但结果无法写入标准输出",
             rejected=(
                 "{name} 收到了数据，但未予采信，并于 {at} 签署说明：第 {step} 项检查（{check}）未通过。"
                 "对方说明：“{reason}”"

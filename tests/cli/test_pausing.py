@@ -174,6 +174,25 @@ def test_quiet_and_scripts_get_no_line(town: Path) -> None:
     assert "\r" not in run(town / "person", *sending(town)).err
 
 
+@pytest.mark.parametrize(("redirections", "code"), [("> /dev/full", 8), ("| true", 8), ("<&- >&- 2>&-", 0)])
+def test_a_delivery_is_one_whatever_takes_its_result(town: Path, redirections: str, code: int) -> None:
+    """Stdout that is full, left or closed hides nothing: the receipt is there, and stderr says so with its own code."""
+    line = f'set -o pipefail; "$@" {redirections}'
+    done = subprocess.run(
+        ["bash", "-c", line, "bash", *command(town / "person", sending(town, "--quiet"))],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        env=environment(),
+        check=False,
+    )
+    row = newest(town)
+    assert (row["state"], done.returncode) == ("verified", code), done.stderr
+    name = row["transfer_id"][:8]
+    assert (f"Bank A has verified the data; see ddtp show {name}" in done.stderr) == (code == 8)
+    assert "defect" not in done.stderr
+
+
 def test_the_receiver_may_be_the_slow_one(town: Path) -> None:
     """Its limit holds for whoever sends without one, who is slowed and not broken off."""
     done = run(town / "person", *sending(town, "--json"))
