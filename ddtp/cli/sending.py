@@ -1,8 +1,6 @@
 """`ddtp request`, `consent`, `send` and `resume`: what a person is asked, agrees to, and sends."""
 
-import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,21 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from ddtp.cli import cards, homes
+from ddtp.cli import attempts, cards, homes
 from ddtp.cli._console import Console, console_of, human_bytes, text_columns
+from ddtp.cli.attempts import Attempt
 from ddtp.cli.examples import examples
-from ddtp.cli.outcomes import ID_DIGITS, Outcome, report
-from ddtp.errors import (
-    EnvironmentProblem,
-    NotFound,
-    PeerError,
-    PeerRefused,
-    PolicyRefused,
-    UsageError,
-)
+from ddtp.cli.outcomes import report
+from ddtp.errors import NotFound, PolicyRefused, UsageError
 
 if TYPE_CHECKING:
-    from ddtp.agent.delivering import SentTransfer
     from ddtp.agent.facade import Agent
     from ddtp.agent.sending import PreparedTransfer
     from ddtp.config import Config
@@ -32,10 +23,6 @@ if TYPE_CHECKING:
     from ddtp.identity.document import Card
     from ddtp.protocol.envelope import Signed
     from ddtp.store.records import Records, TransferRow
-    from ddtp.transfer.pacing import Pace
-    from ddtp.transfer.ports import Progress
-
-_PAUSE_KEYS: Final = frozenset({"p", " "})
 
 To = Annotated[str | None, typer.Option("--to", metavar="CARD", help="The receiver: a card file, or a known name.")]
 Template = Annotated[str | None, typer.Option(help="Which of the receiver's requests; by default its first.")]
@@ -168,22 +155,16 @@ def resume(
     if _resume_elsewhere(console, digits, as_it_is=rate is None and package is None):
         return
 
-    async def work(agent: "Agent") -> None:
-        row = await agent.records.transfer_by_prefix(digits)
-        known = row.transfer_id
-        outcome = await _watch(
-            console,
-            agent,
-            lambda tell, pace: agent.resume(
-                known, progress=tell, pace=pace, patience_seconds=patience, package=package
-            ),
-            since=row.created,
-            known=known,
-            limit=rate,
+    async def work(agent: "Agent", attempt: Attempt) -> None:
+        known = (await agent.records.transfer_by_prefix(digits)).transfer_id
+        attempt.transfer_id, attempt.resumed = known, True
+        again = partial(agent.resume, known, patience_seconds=patience, package=package)
+        outcome = await attempts.watch(
+            console, agent, attempt, lambda tell, pace: again(progress=tell, pace=pace), limit=rate
         )
         report(console, outcome)
 
-    _run_resumable(console, work, resumed=digits)
+    attempts.run(console, work)
 
 
 def check_limit(text: str | None) -> int | None:
@@ -241,38 +222,16 @@ def is_id(text: str) -> bool:
 
 
 def _run(console: Console, files: Sequence[Path], to: str | None, wish: _Wish) -> None:
-    async def work(agent: "Agent") -> None:
+    async def work(agent: "Agent", attempt: Attempt) -> None:
         card = await _receiver(console, agent, to)
         for path, items in (await _packages(console, agent, files, card=card, template=wish.template)).items():
             prepared = await _prepare(agent, path, card=card, items=(*items, *wish.items), wish=wish)
             if wish.dry_run:
                 _preview(console, prepared)
             else:
-                await _send(console, agent, prepared, wish=wish)
+                await _send(console, agent, attempt, prepared, wish=wish)
 
-    _run_resumable(console, work)
-
-
-def _run_resumable(console: Console, work: "Callable[[Agent], Awaitable[None]]", *, resumed: str | None = None) -> None:
-    """Run something that may leave an unfinished transfer; after Ctrl-C, find out how that one goes on.
-
-    Args:
-        console: Where the person breaks off.
-        work: What to do.
-        resumed: First digits of the transfer, if it is not a new one.
-    """
-    since = int(time.time())
-    try:
-        homes.with_agent(console, work)
-    except* KeyboardInterrupt:
-
-        async def find(_config: "Config", records: "Records") -> bytes | None:
-            return await _unfinished(records, since, resumed)
-
-        left = homes.with_records(console, find)
-        if left is not None:
-            console.after_interrupt = console.words.resume_hint.format(transfer=left.hex()[:ID_DIGITS])
-        raise
+    attempts.run(console, work)
 
 
 async def _receiver(console: Console, agent: "Agent", to: str | None) -> "Signed[Card]":
@@ -391,7 +350,9 @@ def _preview(console: Console, prepared: "PreparedTransfer") -> None:
     console.note(console.words.dry_run)
 
 
-async def _send(console: Console, agent: "Agent", prepared: "PreparedTransfer", *, wish: _Wish) -> None:
+async def _send(
+    console: Console, agent: "Agent", attempt: Attempt, prepared: "PreparedTransfer", *, wish: _Wish
+) -> None:
     from ddtp.consent.grant import HOW_BEFOREHAND, HOW_TERMINAL
 
     if wish.yes:
@@ -402,66 +363,10 @@ async def _send(console: Console, agent: "Agent", prepared: "PreparedTransfer", 
         await homes.in_thread(lambda: console.confirm(question))
     # a transfer that breaks off is resumed from the package that is remembered here
     await agent.keep(prepared.path)
-    started = agent.context.clock()
     how = HOW_BEFOREHAND if wish.yes else HOW_TERMINAL
     send = partial(agent.send, prepared, how=how, patience_seconds=wish.patience_seconds)
-    outcome = await _watch(
-        console,
-        agent,
-        lambda tell, pace: send(progress=tell, pace=pace),
-        since=started,
-        limit=wish.limit,
+    attempt.transfer_id = prepared.transfer_id
+    outcome = await attempts.watch(
+        console, agent, attempt, lambda tell, pace: send(progress=tell, pace=pace), limit=wish.limit
     )
     report(console, outcome)
-
-
-async def _watch(
-    console: Console,
-    agent: "Agent",
-    exchange: "Callable[[Callable[[Progress], None], Pace], Awaitable[SentTransfer]]",
-    *,
-    since: int,
-    known: bytes | None = None,
-    limit: int | None = None,
-) -> Outcome:
-    """Run an exchange under a progress line, with a key that pauses it; if it breaks off, say how it goes on."""
-    from ddtp.transfer.pacing import Pace
-
-    pace = Pace(limit_bytes_per_second=limit or agent.context.config.send_limit)
-    started = time.monotonic()
-    try:
-        with _progress(console, pace) as tell:
-            sent = await exchange(tell, pace)
-        return Outcome(sent, time.monotonic() - started)
-    except (PeerError, EnvironmentProblem) as err:
-        transfer_id = await _unfinished(agent.records, since, None if known is None else known.hex())
-        if transfer_id is not None and err.hint is None:
-            err.hint = console.words.resume_hint.format(transfer=transfer_id.hex()[:ID_DIGITS])
-        elif err.hint is None and isinstance(err, PeerRefused) and known is None and not pace.passed_bytes:
-            err.hint = console.words.declined_hint
-        raise
-
-
-@contextmanager
-def _progress(console: Console, pace: "Pace") -> "Iterator[Callable[[Progress], None]]":
-    from ddtp.cli._keys import keys
-
-    def press(key: str) -> None:
-        if key in _PAUSE_KEYS:
-            (pace.resume if pace.paused else pace.pause)()
-
-    watched = console.interactive and not console.options.quiet
-    with keys(press) if watched else nullcontext(False) as pressable, console.progress(keys=pressable) as show:
-        yield lambda now: show(now.phase.value, now.bytes_done, now.bytes_total, now.bytes_sent)
-
-
-async def _unfinished(records: "Records", since: int, digits: str | None = None) -> bytes | None:
-    """Return the newest outgoing transfer that can go on: begun since a time, or with an id that starts so."""
-    from ddtp.store.records import FINAL_STATES, Direction
-
-    rows = [row for row in await records.transfers(direction=Direction.OUT) if row.state not in FINAL_STATES]
-    if digits is None:
-        ids = [row.transfer_id for row in rows if row.created >= since]
-    else:
-        ids = [row.transfer_id for row in rows if row.transfer_id.hex().startswith(digits)]
-    return next(iter(ids), None)

@@ -50,6 +50,7 @@ class Words:
     result_lost: str
     rejected: str
     resume_hint: str
+    keyed_hint: str
     declined_hint: str
     unreachable_hint: str
     pack_hint: str
@@ -129,6 +130,10 @@ _WORDS: Final = MappingProxyType(
                 '("{check}"). It says: "{reason}"'
             ),
             resume_hint="nothing is lost; go on later with: ddtp resume {transfer}",
+            keyed_hint=(
+                "{name} has the key and may read the data; only its answer is missing, and this fetches it: "
+                "ddtp resume {transfer}"
+            ),
             declined_hint="no data has left; ask the institution what it needs, and send again with a new consent",
             unreachable_hint="check the network; if it works, ask the institution for its present card",
             pack_hint=(
@@ -243,6 +248,7 @@ _WORDS: Final = MappingProxyType(
                 "对方说明：“{reason}”"
             ),
             resume_hint="数据没有丢失；稍后可继续：ddtp resume {transfer}",
+            keyed_hint="{name} 已持有密钥，可以读取数据；只差其答复，可用此命令取回：ddtp resume {transfer}",
             declined_hint="没有数据发出；请向该机构询问其要求，再重新同意并发送",
             unreachable_hint="请检查网络；若网络正常，请向该机构索取最新名片",
             pack_hint=(

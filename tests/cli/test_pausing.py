@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,39 @@ def test_an_interrupt_while_it_rests_is_resumed_later(
     resumed = run(person, "transfers", "resume", name)
     assert resumed.code == 0, resumed.err
     assert "Delivered and verified" in resumed.out
+
+
+@contextmanager
+def sender(town: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that sends slowly, without a terminal, and hears signals as one that a shell has started."""
+    process = subprocess.Popen(
+        command(town / "person", sending(town, "--limit", LIMIT, *options)),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no thread runs here
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_of_two_that_are_sent_each_names_its_own(town: Path) -> None:
+    """Ctrl-C ends with the id of the transfer that this process has sent, not with that of the newest one."""
+    known = len(run(town / "person", "transfers", "--json").json["transfers"])
+    with sender(town) as first:
+        older = wait_for(town, known, standing="sending")["transfer_id"]
+        with sender(town) as second:
+            newer = wait_for(town, known + 1, standing="sending")["transfer_id"]
+            for process, name in ((first, older), (second, newer)):
+                process.send_signal(signal.SIGINT)
+                out, err = process.communicate(timeout=TIMEOUT_SECONDS)
+                assert (process.returncode, out) == (130, "")
+                assert f"ddtp resume {name[:8]}" in err
 
 
 def test_quiet_and_scripts_get_no_line(town: Path) -> None:
