@@ -10,13 +10,13 @@ from ddtp.cli import homes
 from ddtp.cli._console import Console
 from ddtp.cli.outcomes import ID_DIGITS, Outcome
 from ddtp.cli.wording import Words
-from ddtp.errors import EnvironmentProblem, PeerError, PeerRefused
+from ddtp.errors import DdtpError, EnvironmentProblem, PeerAborted, PeerError, PeerRefused
 
 if TYPE_CHECKING:
     from ddtp.agent.delivering import SentTransfer
     from ddtp.agent.facade import Agent
     from ddtp.config import Config
-    from ddtp.store.records import Records
+    from ddtp.store.records import Records, TransferRow
     from ddtp.transfer.pacing import Pace
     from ddtp.transfer.ports import Progress
 
@@ -48,7 +48,8 @@ def run(console: Console, work: "Callable[[Agent, Attempt], Awaitable[None]]") -
     except* KeyboardInterrupt:
 
         async def find(_config: "Config", records: "Records") -> str | None:
-            return await next_step(records, attempt.transfer_id, words=console.words)
+            row = await find_unfinished(records, attempt.transfer_id)
+            return next_step(row, console.words) if row else None
 
         console.after_interrupt = homes.with_records(console, find)
         raise
@@ -76,21 +77,39 @@ async def watch(
             sent = await exchange(tell, pace)
         return Outcome(sent, time.monotonic() - started)
     except (PeerError, EnvironmentProblem) as err:
-        step = await next_step(agent.records, attempt.transfer_id, words=console.words)
-        unsent = isinstance(err, PeerRefused) and not attempt.resumed and not pace.passed_bytes
-        err.hint = err.hint or step or (console.words.declined_hint if unsent else None)
+        row = await find_unfinished(agent.records, attempt.transfer_id)
+        if row is not None:
+            _explain(err, row, console.words)
+        elif err.hint is None and isinstance(err, PeerRefused) and not attempt.resumed and not pace.passed_bytes:
+            err.hint = console.words.declined_hint
         raise
 
 
-async def next_step(records: "Records", transfer_id: bytes | None, *, words: Words) -> str | None:
-    """Return how an outgoing transfer goes on, for a person; None if it does not, or was not begun."""
-    from ddtp.store.records import FINAL_STATES, Direction, TransferState
+async def find_unfinished(records: "Records", transfer_id: bytes | None) -> "TransferRow | None":
+    """Return an outgoing transfer that can go on; None if it cannot, or was not begun."""
+    from ddtp.store.records import FINAL_STATES, Direction
 
     row = None if transfer_id is None else await records.find_transfer(transfer_id)
-    if row is None or row.direction is not Direction.OUT or row.state in FINAL_STATES:
-        return None
-    text = words.keyed_hint if row.state is TransferState.KEYED else words.resume_hint
+    return row if row and row.direction is Direction.OUT and row.state not in FINAL_STATES else None
+
+
+def next_step(row: "TransferRow", words: Words, *, reason_code: str = "") -> str:
+    """Return how an unfinished transfer goes on, for a person, by the code with which the receiver has ended it."""
+    from ddtp.store.records import TransferState
+
+    advice = words.refusal_advice.get(reason_code, words.resume_hint)
+    text = words.keyed_hint if row.state is TransferState.KEYED else advice
     return text.format(name=row.peer_name, transfer=row.transfer_id.hex()[:ID_DIGITS])
+
+
+def _explain(error: DdtpError, row: "TransferRow", words: Words) -> None:
+    """Say how a transfer goes on after an error, and what a receiver means that has given a code and no words."""
+    from ddtp.transfer.refusal import NO_REASON
+
+    code = error.reason_code if isinstance(error, PeerRefused | PeerAborted) else ""
+    if error.message == NO_REASON and code in words.refusals:
+        error.message = words.refusals[code].format(name=row.peer_name)
+    error.hint = error.hint or next_step(row, words, reason_code=code)
 
 
 @contextmanager

@@ -68,6 +68,8 @@ class Words:
     pausing: str
     resuming: str
     advice: Mapping[str, str]
+    refusals: Mapping[str, str]
+    refusal_advice: Mapping[str, str]
 
 
 _WORDS: Final = MappingProxyType(
@@ -190,6 +192,35 @@ _WORDS: Final = MappingProxyType(
                     "content": "check the package: ddtp show FILE; collect it again if it is damaged, and send again",
                 }
             ),
+            refusals=MappingProxyType(
+                {
+                    "environment": "{name} has trouble with its machine",
+                    "unreachable": "{name} cannot reach somebody whom it needs for this",
+                    "disk-full": "{name} has no room for it now",
+                    "storage-failed": "{name} has trouble with its disk",
+                    "store-damaged": "{name} has found damage in what it has stored",
+                    "already-running": "{name} is at work on this transfer already",
+                    "overloaded": "{name} has too much to do now",
+                    "crypto-unavailable": "{name} lacks a part of its software that it needs for this",
+                    "stalled": "{name} has heard nothing from here for too long",
+                    "vanished": "{name} has lost the connection",
+                    "cancelled": "{name} was told to stop",
+                    "internal": "{name} has met a defect of its software",
+                }
+            ),
+            refusal_advice=MappingProxyType(
+                {
+                    "disk-full": "ask it to make room, then: ddtp resume {transfer}",
+                    **dict.fromkeys(
+                        ("environment", "storage-failed", "store-damaged", "crypto-unavailable", "internal"),
+                        "tell it, and when it is mended: ddtp resume {transfer}",
+                    ),
+                    **dict.fromkeys(
+                        ("unreachable", "already-running", "overloaded", "cancelled"),
+                        "try again in a few minutes: ddtp resume {transfer}",
+                    ),
+                }
+            ),
         ),
         Language.ZH: Words(
             error="错误：",
@@ -303,6 +334,35 @@ _WORDS: Final = MappingProxyType(
                     "time": "请向出具方领取有效的数据包后重新发送",
                     "consent": "请重新同意并发送：ddtp send",
                     "content": "请检查数据包：ddtp show 文件；若已损坏，请重新领取后再发送",
+                }
+            ),
+            refusals=MappingProxyType(
+                {
+                    "environment": "{name} 的机器出现故障",
+                    "unreachable": "{name} 联系不上办理此事所需的另一方",
+                    "disk-full": "{name} 目前没有足够的存储空间",
+                    "storage-failed": "{name} 的磁盘出现故障",
+                    "store-damaged": "{name} 发现其存储的内容已损坏",
+                    "already-running": "{name} 已在处理此传输",
+                    "overloaded": "{name} 目前过于繁忙",
+                    "crypto-unavailable": "{name} 缺少办理此事所需的软件",
+                    "stalled": "{name} 长时间没有收到本方的数据",
+                    "vanished": "{name} 与本方的连接已断开",
+                    "cancelled": "{name} 的程序被要求停止",
+                    "internal": "{name} 的软件出现缺陷",
+                }
+            ),
+            refusal_advice=MappingProxyType(
+                {
+                    "disk-full": "请对方腾出空间，然后运行：ddtp resume {transfer}",
+                    **dict.fromkeys(
+                        ("environment", "storage-failed", "store-damaged", "crypto-unavailable", "internal"),
+                        "请告知对方，待其修复后运行：ddtp resume {transfer}",
+                    ),
+                    **dict.fromkeys(
+                        ("unreachable", "already-running", "overloaded", "cancelled"),
+                        "请过几分钟再试：ddtp resume {transfer}",
+                    ),
                 }
             ),
         ),

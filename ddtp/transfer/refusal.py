@@ -7,6 +7,8 @@ from ddtp.protocol.plain_text import plain
 
 MAX_REASON_CHARACTERS: Final = 500
 """Longest reason that is said to a peer: a sentence for people, not a report."""
+NO_REASON: Final = "the peer gave no reason"
+"""Stands for the words of a peer that has said a code only."""
 
 
 def public_reason(error: DdtpError) -> str:

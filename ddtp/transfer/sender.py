@@ -18,6 +18,7 @@ from ddtp.transfer.channel import BulkSession, send_runs
 from ddtp.transfer.pacing import SMALL_BYTES, Pace
 from ddtp.transfer.ports import BulkLink, Deadlines, PeerStream, Phase, Progress, Run, SenderPort
 from ddtp.transfer.pump import GOODBYE_SECONDS, SLOWEST_BYTES_PER_SECOND, Pump, open_pump
+from ddtp.transfer.refusal import NO_REASON
 
 BATCH_BYTES: Final = 256 << 10
 """Content of one write to the session's stream: tasks cost nothing beside it, and a cancelled write soon ends."""
@@ -105,7 +106,7 @@ class _Sending:
             case Accept() as accept:
                 return await self._deliver(offer.seal, accept)
             case Decline() as decline:
-                raise PeerRefused(decline.reason or "the peer gave no reason", reason_code=decline.code)
+                raise PeerRefused(decline.reason or NO_REASON, reason_code=decline.code)
             case ReceiptMessage() as receipt:
                 self._report(Phase.DONE, done_bytes=self._total_bytes)
                 return receipt

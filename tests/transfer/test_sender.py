@@ -20,12 +20,13 @@ from ddtp.errors import (
 )
 from ddtp.protocol.chunks import RUN_CHUNKS, chunk_count
 from ddtp.protocol.framing import HEADER
-from ddtp.protocol.messages import Abort, Accept, Ack, MessageType, Offer, ReceiptMessage
+from ddtp.protocol.messages import Abort, Accept, Ack, Decline, MessageType, Offer, ReceiptMessage
 from ddtp.protocol.states import Role, State
 from ddtp.transfer import sender
 from ddtp.transfer.ports import Arrival, Deadlines, Phase, Progress
 from ddtp.transfer.pump import SLOWEST_BYTES_PER_SECOND
 from ddtp.transfer.receiver import receive_transfer
+from ddtp.transfer.refusal import NO_REASON
 from ddtp.transfer.sender import BATCH_BYTES, send_transfer
 from tests.sessions import (
     ABORT,
@@ -35,6 +36,7 @@ from tests.sessions import (
     KEY,
     RECEIVER_HELLO,
     REJECTED,
+    TRANSFER_ID,
     VERIFIED,
     make_accept,
     make_finish,
@@ -253,6 +255,22 @@ async def test_a_decline_is_raised_with_its_code(autojump_clock: MockClock) -> N
     with pytest.raises(PeerRefused, match="expected a grant for us") as caught:
         await deliver(HolderSide(), ReceiverSide(decision=DECLINE))
     assert caught.value.reason_code == "consent-invalid"
+
+
+async def test_a_code_without_words_is_raised_as_one(autojump_clock: MockClock) -> None:
+    """Whether the receiver declines or aborts: who shows it may put it into words of its own."""
+    silent = ReceiverSide(decision=Decline(transfer_id=TRANSFER_ID, code="disk-full", reason=""))
+    with pytest.raises(PeerRefused) as declined:
+        await deliver(HolderSide(), silent)
+
+    async def act(puppet: Puppet) -> None:
+        await lead(puppet, State.OFFERED)
+        await puppet.say(ABORT)
+        await puppet.drain()
+
+    with pytest.raises(PeerAborted) as aborted:
+        await against(act)
+    assert declined.value.message == aborted.value.message == NO_REASON
 
 
 @pytest.mark.parametrize("state", LIVE)
