@@ -10,10 +10,11 @@ from pathlib import Path
 
 from ddtp.agent.checking import hash_file
 from ddtp.agent.opening import open_package
-from ddtp.errors import DecodeError, EnvironmentProblem, NotFound, PolicyRefused
+from ddtp.errors import EnvironmentProblem, EvidenceError, NotFound, PolicyRefused
 from ddtp.identity.keys import Seed
 from ddtp.protocol.container import MAGIC
 from ddtp.store.durable import storage_errors
+from ddtp.store.packages import PACKAGE_SUFFIX
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,9 @@ class FoundItem:
 
 
 def is_package(path: Path) -> bool:
-    """Tell whether a file ends like a package file (spec/03 s.7).
+    """Tell whether a file is to be read as a package file: it ends like one (spec/03 s.7), or has the name of one.
+
+    One with the name may be cut off; what is wrong with it is found when it is opened.
 
     Raises:
         NotFound: There is no such file.
@@ -38,7 +41,7 @@ def is_package(path: Path) -> bool:
     """
     with storage_errors(path), path.open("rb") as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - len(MAGIC)))
-        return file.read() == MAGIC
+        return file.read() == MAGIC or path.suffix == PACKAGE_SUFFIX
 
 
 def find_item(path: Path, packages: Sequence[Path], *, seed: Seed) -> FoundItem | None:
@@ -57,7 +60,7 @@ def find_item(path: Path, packages: Sequence[Path], *, seed: Seed) -> FoundItem 
     for package in packages:
         try:
             opened = open_package(package, seed)
-        except (DecodeError, NotFound, PolicyRefused, EnvironmentProblem):
+        except (EvidenceError, NotFound, PolicyRefused, EnvironmentProblem):
             continue
         opened.reader.close()
         for opening in opened.package.openings.files:

@@ -11,7 +11,14 @@ from typing import final
 from ddtp.agent.packing import KEY_WRAP_INFO, package_context
 from ddtp.chain.proof import AnchorProof
 from ddtp.crypto.kdf import hkdf_expand
-from ddtp.errors import ContentMismatch, NotAnchored, PolicyRefused, SignatureInvalid
+from ddtp.errors import (
+    AuthenticationFailed,
+    ContentMismatch,
+    NotAnchored,
+    PolicyRefused,
+    SignatureInvalid,
+    StoreDamaged,
+)
 from ddtp.identity import did as dids
 from ddtp.identity.keys import SELF, PrivateKey, Seed
 from ddtp.protocol import envelope, keywrap
@@ -21,7 +28,7 @@ from ddtp.protocol.envelope import Signed
 from ddtp.protocol.layout import OPENINGS, Layout, read_layout
 from ddtp.protocol.openings import Disclosure, Openings
 from ddtp.protocol.package import Manifest, Package, restore_package
-from ddtp.store.packages import PackageReader
+from ddtp.store.packages import PackageReader, naming_damage
 
 _SALT_LABEL = b"ddtp.transfer-salt.v1\x00"
 
@@ -69,22 +76,27 @@ def open_package(path: Path, seed: Seed) -> OpenPackage:
     """
     reader = PackageReader(path)
     try:
-        manifest = read_manifest(reader)
-        counterparty = SELF if manifest.body.issuer == manifest.body.holder else manifest.body.issuer
-        holder, agreement = seed.holder_key(counterparty), seed.agreement_key(counterparty)
-        _check_ours(reader, manifest, holder, agreement)
-        content_key = keywrap.unwrap(
-            reader.header.wrapped_key, private_key=agreement.raw, info=KEY_WRAP_INFO, aad=manifest.digest
-        )
-        context = package_context(manifest.body.package_id, manifest.body.issuer, manifest.body.holder)
-        reader.unlock(content_key, context)
-        openings = Openings.parse(reader.read(reader.seal.openings_offset, reader.seal.openings_bytes))
-        package = restore_package(manifest.body.schema, openings)
-        _check_root(package, manifest.body)
-        layout = read_layout(reader.seal, openings)
+        with naming_damage(path):
+            return _opened(reader, seed)
     except BaseException:
         reader.close()
         raise
+
+
+def _opened(reader: PackageReader, seed: Seed) -> OpenPackage:
+    manifest = read_manifest(reader)
+    counterparty = SELF if manifest.body.issuer == manifest.body.holder else manifest.body.issuer
+    holder, agreement = seed.holder_key(counterparty), seed.agreement_key(counterparty)
+    _check_ours(reader, manifest, holder, agreement)
+    content_key = keywrap.unwrap(
+        reader.header.wrapped_key, private_key=agreement.raw, info=KEY_WRAP_INFO, aad=manifest.digest
+    )
+    context = package_context(manifest.body.package_id, manifest.body.issuer, manifest.body.holder)
+    reader.unlock(content_key, context)
+    openings = Openings.parse(reader.read(reader.seal.openings_offset, reader.seal.openings_bytes))
+    package = restore_package(manifest.body.schema, openings)
+    _check_root(package, manifest.body)
+    layout = read_layout(reader.seal, openings)
     return OpenPackage(reader, manifest, package, holder, layout)
 
 
@@ -189,6 +201,7 @@ class TransferContent:
         sizes = tuple(opening.head.size_bytes for opening in openings.files)
         self._layout = Layout(context.chunk_size, len(self._openings), sizes)
         self._cipher = ChunkCipher(content_key, salt=salt, context=context)
+        self._name = context.identifier.hex()[:8]
         self.header = SealHeader(
             chunk_size=context.chunk_size,
             content_bytes=self._layout.content_bytes,
@@ -203,7 +216,7 @@ class TransferContent:
         """Return neighbouring sealed chunks with their leaves; several threads may ask at once.
 
         Raises:
-            AuthenticationFailed, StoreDamaged: The package file has changed since it was opened.
+            StoreDamaged: A chunk of the package file is damaged, or it has changed since it was opened.
         """
         size = self._layout.chunk_size
         pieces = self._layout.pieces(first * size, (first + count) * size)
@@ -214,7 +227,15 @@ class TransferContent:
         if part == OPENINGS:
             return self._openings[offset : offset + length]
         # a run never crosses from a file's whole chunks into its tail, so it is contiguous in the package too
-        return self._source.reader.read(self._source.layout.locate(self._parts[part], offset), length)
+        reader = self._source.reader
+        try:
+            return reader.read(self._source.layout.locate(self._parts[part], offset), length)
+        except AuthenticationFailed as err:
+            # another class than that of what arrived, whose words a peer may read: these name a path
+            raise StoreDamaged(
+                f"expected an undamaged package file at {reader.path}, found a chunk that does not open",
+                hint=f"resume with an intact copy: ddtp resume {self._name} --package FILE",
+            ) from err
 
 
 def transfer_content(

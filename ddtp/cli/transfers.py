@@ -268,11 +268,13 @@ def _show_file(console: Console, path: Path) -> None:
 
 def _show_package(console: Console, path: Path) -> None:
     from ddtp.agent.opening import read_manifest
-    from ddtp.store.packages import PackageReader
+    from ddtp.store.packages import PackageReader, naming_damage
 
     reader = PackageReader(path)
     try:
-        manifest, size, anchored = read_manifest(reader).body, reader.seal.content_bytes, reader.header.anchor
+        with naming_damage(path):
+            manifest = read_manifest(reader).body
+        size, anchored = reader.seal.content_bytes, reader.header.anchor
     finally:
         reader.close()
     lines = [

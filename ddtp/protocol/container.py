@@ -59,7 +59,7 @@ def parse_footer_size(tail: Buffer) -> int:
     """
     data = bytes(tail)
     if len(data) != TAIL_SIZE or data[4:] != MAGIC:
-        raise DecodeError("expected a package file, found another ending")
+        raise DecodeError("expected the end of a package file, found other bytes")
     length = int.from_bytes(data[:4], "big")
     if not sm3.DIGEST_SIZE < length <= PackageHeader.MAX_BYTES + sm3.DIGEST_SIZE:
         raise DecodeError(f"expected a header of at most {PackageHeader.MAX_BYTES} bytes, found {length}")

@@ -5,10 +5,19 @@ Methods block; the agent calls them in worker threads, one at a time per file un
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import final
 
-from ddtp.errors import DecodeError, StorageFailed, StoreDamaged
+from ddtp.errors import (
+    AuthenticationFailed,
+    ContentMismatch,
+    DecodeError,
+    SignatureInvalid,
+    StorageFailed,
+    StoreDamaged,
+)
 from ddtp.protocol import container
 from ddtp.protocol.chunks import ChunkCipher, SealContext, SealHeader, sealed_range
 from ddtp.protocol.codec import Buffer
@@ -17,6 +26,8 @@ from ddtp.store.contents import ContentReader
 from ddtp.store.durable import make_directory, open_temporary, storage_errors, sync_directory, write_all
 
 PACKAGE_SUFFIX = ".ddtp"
+
+_DAMAGED_HINT = "it is damaged, or was not copied to its end; copy it again, or fetch it again: ddtp collect NAME"
 
 
 @final
@@ -74,6 +85,19 @@ class PackageWriter:
                 self._temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def naming_damage(path: Path) -> Iterator[None]:
+    """Say which package file is damaged, before what is wrong with it, and what its holder can do.
+
+    Raises:
+        DecodeError, SignatureInvalid, ContentMismatch, AuthenticationFailed: As the block raised it.
+    """
+    try:
+        yield
+    except (DecodeError, SignatureInvalid, ContentMismatch, AuthenticationFailed) as err:
+        raise type(err)(f"{path.name}: {err.message}", hint=_DAMAGED_HINT) from err
+
+
 @final
 class PackageReader:
     """Reads the content of one package file.
@@ -94,7 +118,8 @@ class PackageReader:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         self._content: ContentReader | None = None
         try:
-            self.header = self._read_header()
+            with naming_damage(path):
+                self.header = self._read_header()
         except BaseException:
             self.close()
             raise

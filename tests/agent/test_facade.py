@@ -1,5 +1,6 @@
 """A home that is open: its packages, its witness, its cards, and what it refuses to open."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -133,7 +134,9 @@ async def test_a_plain_file_is_found_in_the_vault_by_its_bytes(town: Town) -> No
     assert (found.package, found.item) == (package.path, "papers/deed.pdf")
     plain.write_bytes(FILES["papers/deed.pdf"][:-1] + b"!")
     assert find_item(plain, candidates, seed=seed) is None
-    assert [is_package(path) for path in (package.path, broken, plain)] == [True, False, False]
+    assert [is_package(path) for path in (package.path, broken, plain)] == [True, True, False]
+    renamed = Path(shutil.copy(package.path, town.folder / "renamed"))
+    assert is_package(renamed)
     with pytest.raises(NotFound):
         is_package(town.folder / "nothing")
 

@@ -11,7 +11,6 @@ from ddtp.agent.checking import check_bundle
 from ddtp.agent.facade import Agent, open_agent
 from ddtp.agent.issuing import IssuedPackage
 from ddtp.errors import (
-    AuthenticationFailed,
     DdtpError,
     EvidenceError,
     NotFound,
@@ -20,6 +19,7 @@ from ddtp.errors import (
     StoreDamaged,
 )
 from ddtp.store.records import DATABASE_FILE
+from ddtp.transfer.refusal import public_reason
 from ddtp.verify import parse_policy
 from tests.town import FILES, Town, names
 
@@ -54,7 +54,7 @@ async def test_a_package_file_with_one_wrong_bit_is_never_released(town: Town) -
         flip(package.path, position)
         with pytest.raises(DdtpError) as caught:
             await try_package(town, person, package)
-        assert isinstance(caught.value, EvidenceError | PolicyRefused), (position, caught.value)
+        assert isinstance(caught.value, EvidenceError | PolicyRefused | StoreDamaged), (position, caught.value)
         package.path.write_bytes(whole)
     assert names(town.receiver.inbox) == []
     await try_package(town, person, package)
@@ -67,8 +67,9 @@ async def test_a_package_file_that_was_cut_is_refused(town: Town) -> None:
     whole = package.path.read_bytes()
     for length in [0, 1, 12, *random.Random(1).sample(range(len(whole)), 10), len(whole) - 1]:
         package.path.write_bytes(whole[:length])
-        with pytest.raises(EvidenceError):
+        with pytest.raises(EvidenceError, match=f"^{package.path.name}: ") as caught:
             await person.keep(package.path)
+        assert "ddtp collect NAME" in (caught.value.hint or "")
     package.path.unlink()
     with pytest.raises(NotFound):
         await person.keep(package.path)
@@ -87,7 +88,7 @@ async def test_a_package_that_was_replaced_after_the_person_confirmed_is_not_sen
 
 
 async def test_a_package_that_is_damaged_while_it_is_sent_breaks_off(town: Town) -> None:
-    """The holder hears that the file is bad, the receiver releases nothing, and the whole file can still be sent."""
+    """The holder hears which file is bad, the receiver no name of it; nothing is released, the whole file is sent."""
     person = await town.person()
     package = await town.issue(person)
     prepared = await person.prepare(package.path, card=town.receiver.card)
@@ -97,11 +98,13 @@ async def test_a_package_that_is_damaged_while_it_is_sent_breaks_off(town: Town)
         # the content comes first in a package file
         package.path.write_bytes(bytes(1000) + whole[1000:])
 
-    with pytest.raises(AuthenticationFailed):
+    with pytest.raises(StoreDamaged, match=str(package.path)) as caught:
         await person.send(prepared, progress=damage)
+    (row,) = await person.transfers()
+    assert caught.value.hint == (f"resume with an intact copy: ddtp resume {row.transfer_id.hex()[:8]} --package FILE")
+    assert public_reason(caught.value) == ""
     assert names(town.receiver.inbox) == []
     package.path.write_bytes(whole)
-    (row,) = await person.transfers()
     assert (await person.resume(row.transfer_id)).verified
 
 

@@ -158,6 +158,17 @@ def test_plain_file_finds_its_package(town: Path) -> None:
     assert "ddtp pack" in changed.err
 
 
+def test_a_package_that_was_cut_off_is_named(town: Path) -> None:
+    """Sent or shown: nobody looks for it in the vault, and the error says which file it is and what to do."""
+    cut = town / "cut.ddtp"
+    cut.write_bytes(collected(town).read_bytes()[:-100])
+    for line in (("send", cut, "--to", "Bank A", "--yes"), ("consent", cut, "--to", "Bank A"), ("show", cut)):
+        done = run(town / "person", *line, "--json")
+        assert (done.code, done.out, done.error["code"]) == (6, "", "malformed"), done.err
+        assert done.error["message"].startswith("cut.ddtp: expected the end of a package file")
+        assert "ddtp collect NAME" in done.error["hint"]
+
+
 def test_folder_is_not_sent(town: Path) -> None:
     """A folder is answered with the packages in it; none is taken unasked."""
     package = collected(town)

@@ -209,8 +209,10 @@ def test_what_is_no_package_file(path: Path) -> None:
         PackageReader(path)
     for content in (b"", b"x", b"DDTPPKG1", bytes(500), b"\x00\x00\x01\x00DDTPPKG1"):
         path.write_bytes(content)
-        with pytest.raises(DecodeError):
+        with pytest.raises(DecodeError, match=f"^{path.name}: ") as caught:
             PackageReader(path)
+        assert caught.value.hint is not None
+        assert "ddtp collect NAME" in caught.value.hint
     os.mkfifo(path.parent / "pipe")
     for other in (path.parent, path.parent / "pipe", Path("/dev/zero")):
         with pytest.raises(DecodeError, match="folder or device"):
