@@ -221,11 +221,11 @@ class Console:
         self._trace(error)
         return 1
 
-    def interrupted(self) -> None:
-        """Tell that the person has broken off, and how it goes on if it does."""
-        if sys.stderr.isatty() and not self.options.json_output:
+    def interrupted(self, by: str | None = None) -> None:
+        """Tell that the person has broken off, or the signal of this name, and how it goes on if it does."""
+        if by is None and sys.stderr.isatty() and not self.options.json_output:
             self._put("")  # the terminal has written ^C
-        self.note(self.words.interrupted)
+        self.note(self.words.interrupted if by is None else self.words.ended.format(signal=by))
         if self.after_interrupt is not None:
             self.note(f"  {self.words.next_step} {self.after_interrupt}")
 

@@ -87,7 +87,9 @@ class _KeyMode:
     @contextlib.contextmanager
     def set(self) -> Iterator[None]:
         """Set the mode while the block runs; a signal that ends or stops the process restores the terminal first."""
-        handlers: dict[signal.Signals, Handler] = dict.fromkeys(_ENDING, self._end)
+        # one that is handled ends the block, not the process
+        ending = [number for number in _ENDING if signal.getsignal(number) == signal.SIG_DFL]
+        handlers: dict[signal.Signals, Handler] = dict.fromkeys(ending, self._end)
         handlers |= {signal.SIGTSTP: self._stop, signal.SIGCONT: self._go_on}
         heard = {number: handler for number, handler in handlers.items() if signal.getsignal(number) != signal.SIG_IGN}
         former = {number: signal.signal(number, handler) for number, handler in heard.items()}

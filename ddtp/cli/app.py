@@ -1,5 +1,6 @@
 """The whole command line: options for every command, the commands, and what an error becomes."""
 
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,13 +26,13 @@ from ddtp.cli import (
     verifying,
 )
 from ddtp.cli._console import Console
+from ddtp.cli._signals import EXIT_CODE_BASE, Ended
 from ddtp.cli._streams import open_streams
 from ddtp.cli.options import Options, hoist
 from ddtp.errors import DdtpError, UsageError
 from ddtp.identity.language import Language
 
-INTERRUPTED_EXIT_CODE: Final = 130
-"""128 and the number of SIGINT, as shells have it."""
+INTERRUPTED_EXIT_CODE: Final = EXIT_CODE_BASE + signal.SIGINT
 
 _MODULES: Final = (
     setup,
@@ -93,6 +94,9 @@ def _failed(error: BaseException, console: Console) -> int:
     match _single(error):
         case DdtpError() as known:
             return console.fail(known)
+        case Ended() as stop:
+            console.interrupted(stop.signal.name)
+            return EXIT_CODE_BASE + stop.signal
         case KeyboardInterrupt():
             console.interrupted()
             return INTERRUPTED_EXIT_CODE

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from ddtp.cli import homes
 from ddtp.cli._console import Console
+from ddtp.cli._signals import ending_signals
 from ddtp.cli.outcomes import ID_DIGITS, Outcome
 from ddtp.cli.wording import Words
 from ddtp.errors import DdtpError, EnvironmentProblem, PeerAborted, PeerError, PeerRefused
@@ -37,14 +38,20 @@ class Attempt:
 
 
 def run(console: Console, work: "Callable[[Agent, Attempt], Awaitable[None]]") -> None:
-    """Run something with the agent of the home that notes what it sends; after Ctrl-C, find out how that goes on.
+    """Run something with the agent of the home that notes what it sends; if it is ended, find out how that goes on.
 
     Raises:
         DdtpError: As `homes.with_agent`.
+        KeyboardInterrupt: Ctrl-C, or a signal that ends a program; in a group, as a nursery has it.
     """
     attempt = Attempt()
+
+    async def main(agent: "Agent") -> None:
+        async with ending_signals():
+            await work(agent, attempt)
+
     try:
-        homes.with_agent(console, lambda agent: work(agent, attempt))
+        homes.with_agent(console, main)
     except* KeyboardInterrupt:
 
         async def find(_config: "Config", records: "Records") -> str | None:

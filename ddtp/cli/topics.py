@@ -18,7 +18,9 @@ EXIT_CODES: Final = {
     6: "not to be trusted: a signature, proof or verification step failed",
     7: "the other side cannot be reached or went away; a transfer goes on with ddtp resume",
     8: "done, but the result could not be written to stdout; nothing has to be done again",
+    129: "ended by SIGHUP while it was sending",
     130: "interrupted with Ctrl-C",
+    143: "ended by SIGTERM while it was sending",
 }
 
 _FILES: Final = """Files

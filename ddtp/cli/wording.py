@@ -23,6 +23,7 @@ class Words:
     defect_advice: str
     cancelled: str
     interrupted: str
+    ended: str
     not_confirmed: str
     not_confirmed_hint: str
     unlock: str
@@ -83,6 +84,7 @@ _WORDS: Final = MappingProxyType(
             defect_advice="run the command again with --debug and report what it prints",
             cancelled="cancelled; nothing was sent or changed",
             interrupted="interrupted",
+            ended="ended by {signal}",
             not_confirmed="expected somebody to confirm, found nobody who can be asked",
             not_confirmed_hint="run it in a terminal, or add {flag} if you have read what it does",
             unlock="Passphrase",
@@ -231,6 +233,7 @@ _WORDS: Final = MappingProxyType(
             defect_advice="请加上 --debug 再运行一次，并把输出内容反馈给我们",
             cancelled="已取消；没有发送或更改任何内容",
             interrupted="已中断",
+            ended="已被 {signal} 结束",
             not_confirmed="需要本人确认，但当前无法询问",
             not_confirmed_hint="请在终端中运行；若已了解后果，可加上 {flag}",
             unlock="口令",

@@ -19,8 +19,10 @@ from tests.cli.conftest import ROOT, _take_terminal
 pytestmark = pytest.mark.slow
 
 PROGRAM = """
-import os, sys, time
+import os, signal, sys, time
 from ddtp.cli._keys import keys
+if "handle" in sys.argv:
+    signal.signal(int(sys.argv[-1]), lambda *_: sys.exit(3))
 def say(text):
     os.write(1, f"{text}\\n".encode())  # in one piece: two threads write
 with keys(lambda key: say(f"key {key!r}")) as pressable:
@@ -174,3 +176,14 @@ def test_no_terminal_no_keys() -> None:
         check=True,
     )
     assert done.stdout == b"ready False\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_is_handled_ends_what_runs(terminals: list[Terminal], number: signal.Signals) -> None:
+    """Its handler is called, the terminal is as before, and the program ends as the handler wants."""
+    terminal = start(terminals, "handle", str(number.value))
+    terminal.expect("ready True")
+    terminal.eventually_changed()
+    terminal.process.send_signal(number)
+    assert terminal.process.wait(DEADLINE_SECONDS) == 3
+    assert terminal.restored

@@ -201,6 +201,21 @@ def test_of_two_that_are_sent_each_names_its_own(town: Path) -> None:
                 assert f"ddtp resume {name[:8]}" in err
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_that_ends_it_is_told_how_it_goes_on(
+    town: Path, told: Callable[[str], list[str]], number: signal.Signals, code: int
+) -> None:
+    """As after Ctrl-C: the last line names what resumes it, nobody is notified, and it is known as broken off."""
+    known = len(run(town / "person", "transfers", "--json").json["transfers"])
+    with sender(town) as process:
+        name = wait_for(town, known, standing="sending")["transfer_id"]
+        process.send_signal(number)
+        out, err = process.communicate(timeout=TIMEOUT_SECONDS)
+    assert (process.returncode, out) == (code, "")
+    assert err.endswith(f"ended by {number.name}\n  next:  nothing is lost; go on later with: ddtp resume {name[:8]}\n")
+    assert (newest(town)["state"], told("person")) == ("failed", [])
+
+
 def test_quiet_and_scripts_get_no_line(town: Path) -> None:
     """Nothing but the result, and --quiet leaves the screen out as well."""
     done = run(town / "person", *sending(town, "--quiet"))
