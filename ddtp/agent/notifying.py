@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
@@ -33,10 +33,17 @@ _logger = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def telling(context: Context, transfer_id: bytes) -> AsyncIterator[None]:
+async def telling(
+    context: Context, transfer_id: bytes, *, warn: Callable[[str], None] = lambda _reason: None
+) -> AsyncIterator[None]:
     """Run the command of the settings when the block has ended a transfer, or an error has broken it off.
 
     Not when the person has broken off, who knows, and not for a transfer that had come to its end before.
+
+    Args:
+        context: Surroundings.
+        transfer_id: The transfer.
+        warn: Told what went wrong with the command, which is also logged.
     """
     before = await context.records.find_transfer(transfer_id)
     try:
@@ -44,20 +51,23 @@ async def telling(context: Context, transfer_id: bytes) -> AsyncIterator[None]:
     except AlreadyRunning:
         raise  # another process sends it, and will tell
     except DdtpError:
-        await _tell(context, transfer_id, before)
+        await _tell(context, transfer_id, before, warn)
         raise
-    await _tell(context, transfer_id, before)
+    await _tell(context, transfer_id, before, warn)
 
 
-async def notify(command: Sequence[str], row: TransferRow) -> None:
-    """Run a command about a transfer; whatever goes wrong with it is only logged.
+async def notify(command: Sequence[str], row: TransferRow) -> str | None:
+    """Run a command about a transfer; whatever goes wrong with it is logged, and raises nothing.
 
     Args:
         command: Program and arguments; nothing happens if it is empty.
         row: The transfer, as it ended.
+
+    Returns:
+        What went wrong; None if nothing has.
     """
     if not command:
-        return
+        return None
     try:
         process = await trio.lowlevel.open_process(
             list(command),
@@ -69,7 +79,7 @@ async def notify(command: Sequence[str], row: TransferRow) -> None:
         )
     except (OSError, ValueError) as err:
         _logger.warning("cannot run the command of [notify]", extra={"reason": str(err)})
-        return
+        return str(err)
     said = b""
     with trio.move_on_after(NOTIFY_SECONDS) as limit:
         try:
@@ -81,10 +91,12 @@ async def notify(command: Sequence[str], row: TransferRow) -> None:
                 os.killpg(process.pid, signal.SIGKILL)
             with trio.CancelScope(shield=True, deadline=trio.current_time() + KILLED_SECONDS):
                 await process.wait()
-    if limit.cancelled_caught or process.returncode:
-        reason = f"no end after {NOTIFY_SECONDS:.0f} s" if limit.cancelled_caught else f"exit {process.returncode}"
-        shown = printable(said.decode(errors="replace"))
-        _logger.warning("the command of [notify] failed", extra={"reason": reason, "output": shown})
+    if not (limit.cancelled_caught or process.returncode):
+        return None
+    reason = f"no end after {NOTIFY_SECONDS:.0f} s" if limit.cancelled_caught else f"exit {process.returncode}"
+    shown = printable(" ".join(said.decode(errors="replace").split()))
+    _logger.warning("the command of [notify] failed", extra={"reason": reason, "output": shown})
+    return f"{reason}: {shown}" if shown else reason
 
 
 def variables(row: TransferRow) -> Mapping[str, str]:
@@ -102,10 +114,12 @@ def variables(row: TransferRow) -> Mapping[str, str]:
     }
 
 
-async def _tell(context: Context, transfer_id: bytes, before: TransferRow | None) -> None:
+async def _tell(context: Context, transfer_id: bytes, before: TransferRow | None, warn: Callable[[str], None]) -> None:
     row = await context.records.find_transfer(transfer_id)
     if row is not None and (before is None or before.state not in FINAL_STATES):
-        await notify(context.config.notify, row)
+        failure = await notify(context.config.notify, row)
+        if failure is not None:
+            warn(failure)
 
 
 async def _read_start(process: trio.Process) -> bytes:

@@ -57,6 +57,7 @@ class Console:
         self.language = options.language or Language.EN
         self.after_interrupt: str | None = None
         self.line: _progress.Line | None = None
+        self._told: DdtpError | None = None
 
     @property
     def words(self) -> Words:
@@ -187,7 +188,10 @@ class Console:
                 yield report
 
     def fail(self, error: DdtpError) -> int:
-        """Report an error with its cause and the next step; return the exit code."""
+        """Report an error with its cause and the next step, once; return the exit code."""
+        if error is self._told:
+            return error.exit_code
+        self._told = error
         reason = _cause(error)
         if error.hint is None and isinstance(error, PeerUnreachable):
             error.hint = self.words.unreachable_hint

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from ddtp.cli import homes
 from ddtp.cli._console import Console
 from ddtp.cli._signals import ending_signals
-from ddtp.cli.outcomes import ID_DIGITS, Outcome
+from ddtp.cli.outcomes import ID_DIGITS, Outcome, report
 from ddtp.cli.wording import Words
 from ddtp.errors import DdtpError, EnvironmentProblem, PeerAborted, PeerError, PeerRefused
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ddtp.store.records import Records, TransferRow
     from ddtp.transfer.pacing import Pace
     from ddtp.transfer.ports import Progress
+
+    Exchange = Callable[[Callable[[Progress], None], Pace], Awaitable[SentTransfer]]
 
 _PAUSE_KEYS: Final = frozenset({"p", " "})
 
@@ -62,19 +64,33 @@ def run(console: Console, work: "Callable[[Agent, Attempt], Awaitable[None]]") -
         raise
 
 
-async def watch(
-    console: Console,
-    agent: "Agent",
-    attempt: Attempt,
-    exchange: "Callable[[Callable[[Progress], None], Pace], Awaitable[SentTransfer]]",
-    *,
-    limit: int | None = None,
-) -> Outcome:
-    """Run the exchange of an attempt; if it breaks off, the error says how it goes on.
+async def carry_out(
+    console: Console, agent: "Agent", attempt: Attempt, exchange: "Exchange", *, limit: int | None = None
+) -> None:
+    """Run the exchange of an attempt, write what it has brought, and only then run the command of [notify].
 
     Raises:
-        DdtpError: As the exchange.
+        DdtpError: As the exchange, or as `outcomes.report`; it is written already.
     """
+    from ddtp.agent.notifying import telling
+
+    assert attempt.transfer_id is not None, "the exchange is about a transfer"
+
+    def warn(reason: str) -> None:
+        console.warn(console.words.notify_failed.format(reason=reason))
+
+    async with telling(agent.context, attempt.transfer_id, warn=warn):
+        try:
+            report(console, await _watch(console, agent, attempt, exchange, limit=limit))
+        except DdtpError as err:
+            console.fail(err)
+            raise
+
+
+async def _watch(
+    console: Console, agent: "Agent", attempt: Attempt, exchange: "Exchange", *, limit: int | None
+) -> Outcome:
+    """Run an exchange under a progress line; if it breaks off, the error says how it goes on."""
     from ddtp.transfer.pacing import Pace
 
     pace = Pace(limit_bytes_per_second=limit or agent.context.config.send_limit)

@@ -12,7 +12,6 @@ from ddtp.cli import attempts, cards, homes
 from ddtp.cli._console import Console, console_of, human_bytes, text_columns
 from ddtp.cli.attempts import Attempt
 from ddtp.cli.examples import examples
-from ddtp.cli.outcomes import report
 from ddtp.errors import NotFound, PolicyRefused, UsageError
 
 if TYPE_CHECKING:
@@ -156,13 +155,14 @@ def resume(
         return
 
     async def work(agent: "Agent", attempt: Attempt) -> None:
+        from ddtp.agent import sending as use_case
+
         known = (await agent.records.transfer_by_prefix(digits)).transfer_id
         attempt.transfer_id, attempt.resumed = known, True
-        again = partial(agent.resume, known, patience_seconds=patience, package=package)
-        outcome = await attempts.watch(
+        again = partial(use_case.resume, agent.context, known, patience_seconds=patience, package=package)
+        await attempts.carry_out(
             console, agent, attempt, lambda tell, pace: again(progress=tell, pace=pace), limit=rate
         )
-        report(console, outcome)
 
     attempts.run(console, work)
 
@@ -353,6 +353,7 @@ def _preview(console: Console, prepared: "PreparedTransfer") -> None:
 async def _send(
     console: Console, agent: "Agent", attempt: Attempt, prepared: "PreparedTransfer", *, wish: _Wish
 ) -> None:
+    from ddtp.agent import sending as use_case
     from ddtp.consent.grant import HOW_BEFOREHAND, HOW_TERMINAL
 
     if wish.yes:
@@ -364,9 +365,8 @@ async def _send(
     # a transfer that breaks off is resumed from the package that is remembered here
     await agent.keep(prepared.path)
     how = HOW_BEFOREHAND if wish.yes else HOW_TERMINAL
-    send = partial(agent.send, prepared, how=how, patience_seconds=wish.patience_seconds)
+    send = partial(use_case.send, agent.context, prepared, how=how, patience_seconds=wish.patience_seconds)
     attempt.transfer_id = prepared.transfer_id
-    outcome = await attempts.watch(
+    await attempts.carry_out(
         console, agent, attempt, lambda tell, pace: send(progress=tell, pace=pace), limit=wish.limit
     )
-    report(console, outcome)

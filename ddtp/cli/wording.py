@@ -49,6 +49,7 @@ class Words:
     delivered: str
     delivered_anyway: str
     result_lost: str
+    notify_failed: str
     rejected: str
     resume_hint: str
     keyed_hint: str
@@ -129,6 +130,7 @@ _WORDS: Final = MappingProxyType(
             ),
             delivered_anyway="nothing has to be sent again: {name} has verified the data; see ddtp show {transfer}",
             result_lost="it is done, but the result could not be written to stdout",
+            notify_failed="the command of [notify] failed: {reason}",
             rejected=(
                 "{name} received the data but did not accept it, and signed for that at {at}: check {step} failed "
                 '("{check}"). It says: "{reason}"'
@@ -277,6 +279,7 @@ _WORDS: Final = MappingProxyType(
             ),
             delivered_anyway="无需重新发送：{name} 已收到数据并已核验；ddtp show {transfer}",
             result_lost="已完成，但结果无法写入标准输出",
+            notify_failed="[notify] 中设置的命令运行失败：{reason}",
             rejected=(
                 "{name} 收到了数据，但未予采信，并于 {at} 签署说明：第 {step} 项检查（{check}）未通过。"
                 "对方说明：“{reason}”"

@@ -73,26 +73,29 @@ async def test_names_cannot_break_the_environment(row: TransferRow) -> None:
 @pytest.mark.parametrize(
     ("command", "reason"),
     [
-        ((sys.executable, "-c", "print('why'); raise SystemExit(3)"), "exit 3"),
+        ((sys.executable, "-c", "print('why'); raise SystemExit(3)"), "exit 3: why"),
         (("/no/such/program",), "No such file"),
         ((sys.executable, "-c", "import time; time.sleep(60)"), "no end after"),
     ],
 )
-async def test_failures_are_only_logged(
+async def test_failures_are_logged_and_returned(
     row: TransferRow,
     command: tuple[str, ...],
     reason: str,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A command that fails, is not there, or does not end is a line in the log, soon."""
+    """A command that fails, is not there, or does not end is a line in the log, soon, and known to who has run it."""
     monkeypatch.setattr(notifying, "NOTIFY_SECONDS", 1.0)
     start = time.monotonic()
     with caplog.at_level(logging.WARNING):
-        await notify(command, row)
+        failure = await notify(command, row)
     assert time.monotonic() - start < 5
+    assert failure is not None
+    assert reason in failure
     (found,) = told(caplog)
-    assert reason in found
+    assert found in failure
+    assert await notify((sys.executable, "-c", ""), row) is None
 
 
 @pytest.mark.slow

@@ -73,7 +73,7 @@ def _lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def sending(town: Path, *options: str) -> list[object]:
+def sending(town: Path, *options: object) -> list[object]:
     """The arguments that send the package."""
     package = next((town / "person" / "vault" / "packages").glob("*.ddtp"))
     return ["send", package, "--to", "Bank A", "--yes", *options]
@@ -169,7 +169,7 @@ def test_an_interrupt_while_it_rests_is_resumed_later(
 
 
 @contextmanager
-def sender(town: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+def sender(town: Path, *options: object) -> Iterator[subprocess.Popen[str]]:
     """A process that sends slowly, without a terminal, and hears signals as one that a shell has started."""
     process = subprocess.Popen(
         command(town / "person", sending(town, "--limit", LIMIT, *options)),
@@ -214,6 +214,45 @@ def test_a_signal_that_ends_it_is_told_how_it_goes_on(
     assert (process.returncode, out) == (code, "")
     assert err.endswith(f"ended by {number.name}\n  next:  nothing is lost; go on later with: ddtp resume {name[:8]}\n")
     assert (newest(town)["state"], told("person")) == ("failed", [])
+
+
+def test_the_outcome_comes_before_the_command_that_fails(town: Path, tmp_path: Path) -> None:
+    """A person waits for no hook to read it, and is told that the hook has failed; the exit code stays."""
+    read = tmp_path / "read"
+    code = (
+        "import pathlib, sys, time\nwhile not pathlib.Path(sys.argv[1]).exists(): time.sleep(0.05)\nsys.exit('no bell')"
+    )
+    settings = tmp_path / "settings.toml"
+    settings.write_text(f"[notify]\ncommand = {json.dumps([sys.executable, '-c', code, str(read)])}\n")
+    with sender(town, "--config", settings, "--quiet") as process:
+        assert process.stdout.readline().startswith("Delivered and verified: Bank A")
+        read.touch()
+        _out, err = process.communicate(timeout=TIMEOUT_SECONDS)
+    assert process.returncode == 0
+    assert err == "warning: the command of [notify] failed: exit 1: no bell\n"
+
+
+def test_a_failure_comes_before_the_command_and_once(town: Path, tmp_path: Path) -> None:
+    """What went wrong is on stderr while the hook still runs, and is not said again after it."""
+    read = tmp_path / "read"
+    code = "import pathlib, sys, time\nwhile not pathlib.Path(sys.argv[1]).exists(): time.sleep(0.05)"
+    settings = tmp_path / "settings.toml"
+    settings.write_text(f"[notify]\ncommand = {json.dumps([sys.executable, '-c', code, str(read)])}\n")
+    known = len(run(town / "person", "transfers", "--json").json["transfers"])
+    with sender(town, "--config", settings, "--quiet") as process:
+        name = wait_for(town, known, standing="sending")["transfer_id"]
+        package = next((town / "person" / "vault" / "packages").glob("*.ddtp"))
+        whole = package.read_bytes()
+        try:
+            package.write_bytes(bytes(len(whole) // 2))
+            assert process.stderr.readline().startswith("error: expected ")
+            read.touch()
+            _out, err = process.communicate(timeout=TIMEOUT_SECONDS)
+        finally:
+            package.write_bytes(whole)
+    assert process.returncode == 1
+    assert "error" not in err
+    assert f"ddtp resume {name[:8]}" in err
 
 
 def test_quiet_and_scripts_get_no_line(town: Path) -> None:
