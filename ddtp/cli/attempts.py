@@ -93,7 +93,7 @@ async def _watch(
     """Run an exchange under a progress line; if it breaks off, the error says how it goes on."""
     from ddtp.transfer.pacing import Pace
 
-    pace = Pace(limit_bytes_per_second=limit or agent.context.config.send_limit)
+    pace = Pace(limit_bytes_per_second=lower_limit(limit, agent.context.config.send_limit))
     started = time.monotonic()
     try:
         with _progress(console, pace) as tell:
@@ -106,6 +106,11 @@ async def _watch(
         elif err.hint is None and isinstance(err, PeerRefused) and not attempt.resumed and not pace.passed_bytes:
             err.hint = console.words.declined_hint
         raise
+
+
+def lower_limit(*limits: int | None) -> int | None:
+    """Return the lowest of some limits in bytes per second; None if there is none."""
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 async def find_unfinished(records: "Records", transfer_id: bytes | None) -> "TransferRow | None":

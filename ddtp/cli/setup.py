@@ -31,7 +31,7 @@ _HINTS: Final = """
 # [network]
 # listen = ["/ip4/0.0.0.0/tcp/4001"]   # where to listen; loopback only by default
 # announce = ["/dns4/bank.example/tcp/4001"]   # what the card says; needed with 0.0.0.0, or behind another address
-# send_limit = "2MB/s"                 # no sending is faster; --limit goes before it
+# send_limit = "2MB/s"                 # no sending is faster; of this and --limit the lower one holds
 
 # [serve]
 # roles = ["issuer", "receiver", "witness", "ledger", "verifier"]

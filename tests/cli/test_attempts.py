@@ -7,7 +7,7 @@ import pytest
 
 from ddtp.agent.delivering import PASSING_REFUSALS
 from ddtp.cli._console import Console
-from ddtp.cli.attempts import _explain, find_unfinished, next_step
+from ddtp.cli.attempts import _explain, find_unfinished, lower_limit, next_step
 from ddtp.cli.options import Options
 from ddtp.cli.wording import words
 from ddtp.errors import DiskFull, PeerAborted, PeerRefused, ResultLost
@@ -74,3 +74,9 @@ def test_a_receiver_without_room(capsys: pytest.CaptureFixture[str]) -> None:
         "error: the peer gave no reason [strange]\n"
         "  next:  nothing is lost; go on later with: ddtp resume 00000000\n"
     )
+
+
+def test_the_lower_limit_holds() -> None:
+    """A person slows one sending down, and makes none faster than the settings of the home allow."""
+    assert lower_limit(None, None) is None
+    assert lower_limit(5, None) == lower_limit(None, 5) == lower_limit(5, 9) == lower_limit(9, 5) == 5

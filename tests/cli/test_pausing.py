@@ -288,6 +288,15 @@ def test_the_receiver_may_be_the_slow_one(town: Path) -> None:
     assert done.json["seconds"] > CONTENT_BYTES / 6e6 - 0.5
 
 
+def test_no_option_goes_beyond_the_settings(town: Path, tmp_path: Path) -> None:
+    """--limit is no way around [network] send_limit."""
+    settings = tmp_path / "settings.toml"
+    settings.write_text('[network]\nsend_limit = "4MB/s"\n')
+    done = run(town / "person", *sending(town, "--limit", "1GB/s", "--config", settings, "--json"))
+    assert done.code == 0, done.err
+    assert done.json["seconds"] > CONTENT_BYTES / 4e6 - 0.5
+
+
 def test_one_transfer_in_detail(town: Path) -> None:
     """By itself and by `ddtp show`: the same, with the receipt and the content that it names; on both sides."""
     name = newest(town)["transfer_id"]
