@@ -56,11 +56,11 @@ def sending_alone(home: Path, transfer_id: bytes) -> Iterator[None]:
         AlreadyRunning: Another one does.
         DiskFull, StorageFailed: The disk refuses.
     """
-    path = make_directory(home / SENDING) / transfer_id.hex()
+    path, name = make_directory(home / SENDING) / transfer_id.hex(), transfer_id.hex()[:8]
     with hold(
         path,
         message="expected a transfer that nobody sends now, found another process sending it",
-        hint=f"ddtp transfers show {transfer_id.hex()[:8]}",
+        hint=f"pause it with: ddtp transfers pause {name}; or end it there with Ctrl-C, and then: ddtp resume {name}",
     ):
         yield
         path.unlink(missing_ok=True)

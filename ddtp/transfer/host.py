@@ -37,6 +37,16 @@ _log = logging.getLogger(__name__)
 _EXPECTED: Final = (DdtpError, trio.BrokenResourceError, trio.TooSlowError)
 """What peers cause; anything else in a handler is a defect of ours and is logged with its traceback."""
 
+_FAILURES: Final = {
+    errno.ECONNREFUSED: "refused the connection",
+    errno.ETIMEDOUT: "no answer",
+    errno.EHOSTUNREACH: "no route",
+    errno.ENETUNREACH: "no route",
+    errno.ECONNRESET: "broke the connection",
+    errno.EPIPE: "broke the connection",
+}
+"""What the system says of a connection, in words for people who read no error numbers."""
+
 
 class _Started(Protocol):
     def started(self) -> None: ...
@@ -395,4 +405,6 @@ def _reason(err: Exception) -> str:
         return "no answer in time"
     if isinstance(leaf, OSError) and leaf.__cause__ is not None:
         leaf = next(_leaves(leaf.__cause__))  # trio repeats the address and keeps the reason behind it
+    if isinstance(leaf, OSError) and leaf.errno in _FAILURES:
+        return _FAILURES[leaf.errno]
     return leaf.message if isinstance(leaf, DdtpError) else f"{type(leaf).__name__}: {leaf}"

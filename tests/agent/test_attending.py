@@ -124,7 +124,9 @@ def test_one_process_sends_a_transfer(tmp_path: Path) -> None:
         assert is_being_sent(tmp_path, ID)
         with pytest.raises(AlreadyRunning) as caught, sending_alone(tmp_path, ID):
             pass
-        assert caught.value.hint == "ddtp transfers show 07070707"
+        assert caught.value.hint == (
+            "pause it with: ddtp transfers pause 07070707; or end it there with Ctrl-C, and then: ddtp resume 07070707"
+        )
     assert not list((tmp_path / attending.SENDING).iterdir())
     with pytest.raises(PeerVanished), sending_alone(tmp_path, ID):
         raise PeerVanished("gone")

@@ -36,6 +36,7 @@ def test_one_holder_at_a_time(tmp_path: Path) -> None:
         ):
             pass
         assert caught.value.hint == "wait"
+        assert caught.value.__cause__ is None
     assert not is_held(path)
     with hold(path, message="m", hint="h"):
         pass

@@ -1,5 +1,6 @@
 """Hosts over real loopback connections: dialling, serving, limits, and the end of everything."""
 
+import errno
 import logging
 import os
 from contextlib import asynccontextmanager, suppress
@@ -11,7 +12,7 @@ import trio.testing
 
 from ddtp.errors import AlreadyRunning, ConfigInvalid, PeerUnreachable, UsageError
 from ddtp.transfer.addresses import PeerAddress
-from ddtp.transfer.host import open_host, peer_id_of
+from ddtp.transfer.host import _reason, open_host, peer_id_of
 from ddtp.transfer.libp2p import BULK, Identity, secure
 from ddtp.transfer.limits import HostLimits
 from ddtp.transfer.racing import MAX_ADDRESSES
@@ -161,10 +162,30 @@ async def test_losers_are_closed(hosts):
 
 
 async def test_a_closed_port_says_so(hosts):
-    """The reason is the system's own, not only the address again."""
+    """The reason is in words, with the address in front and no number of an error."""
     _, client = hosts
-    with pytest.raises(PeerUnreachable, match="Connection refused"):
-        await client.dial([f"/ip4/127.0.0.1/tcp/1/p2p/{peer_id_of(bytes(32))}"], PROTOCOL, timeout_seconds=5)
+    address = f"/ip4/127.0.0.1/tcp/1/p2p/{peer_id_of(bytes(32))}"
+    with pytest.raises(PeerUnreachable) as caught:
+        await client.dial([address], PROTOCOL, timeout_seconds=5)
+    assert caught.value.message.endswith(f"{address}: refused the connection")
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ECONNREFUSED, "refused the connection"),
+        (errno.ETIMEDOUT, "no answer"),
+        (errno.EHOSTUNREACH, "no route"),
+        (errno.ENETUNREACH, "no route"),
+        (errno.ECONNRESET, "broke the connection"),
+        (errno.EMFILE, "OSError: [Errno 24] x"),
+    ],
+)
+def test_errors_of_the_system_are_in_words(number, words):
+    """What a person may meet; what is trouble of this machine stays as the system has it."""
+    error = OSError("all attempts to connect to 1.2.3.4:5 failed")
+    error.__cause__ = ExceptionGroup("", [OSError(number, "x")])
+    assert _reason(error) == words
 
 
 async def test_dialling_ends_at_its_deadline(hosts):
