@@ -12,6 +12,8 @@ from ddtp.cli import attempts, cards, homes
 from ddtp.cli._console import Console, console_of, human_bytes, text_columns
 from ddtp.cli.attempts import Attempt
 from ddtp.cli.examples import examples
+from ddtp.cli.outcomes import ID_DIGITS
+from ddtp.cli.standings import standing
 from ddtp.errors import NotFound, PolicyRefused, UsageError
 
 if TYPE_CHECKING:
@@ -350,16 +352,35 @@ def _preview(console: Console, prepared: "PreparedTransfer") -> None:
     console.note(console.words.dry_run)
 
 
+async def _begun_before(console: Console, agent: "Agent", prepared: "PreparedTransfer") -> list[str]:
+    """Return what a person wants to know before they agree anew: that the package is on its way to this receiver."""
+    from ddtp.store.records import FINAL_STATES, Direction, TransferState
+
+    lines = []
+    for row in await agent.transfers(direction=Direction.OUT):
+        same = (row.peer, row.package_id) == (prepared.card.body.did, prepared.manifest.body.package_id)
+        if not same or row.state in FINAL_STATES:
+            continue
+        found = standing(agent.context.config, row)
+        percent, name = found.bytes_done * 100 // max(found.bytes_total, 1), row.transfer_id.hex()[:ID_DIGITS]
+        if row.state is TransferState.KEYED:
+            lines.append(attempts.next_step(row, console.words))
+        elif percent:
+            lines.append(console.words.partly_there.format(percent=percent, name=row.peer_name, transfer=name))
+    return lines
+
+
 async def _send(
     console: Console, agent: "Agent", attempt: Attempt, prepared: "PreparedTransfer", *, wish: _Wish
 ) -> None:
     from ddtp.agent import sending as use_case
     from ddtp.consent.grant import HOW_BEFOREHAND, HOW_TERMINAL
 
-    if wish.yes:
-        console.note(_screen(console, prepared))
-    else:
-        console.show(_screen(console, prepared))
+    show = console.note if wish.yes else console.show
+    for begun in await _begun_before(console, agent, prepared):
+        show(begun)
+    show(_screen(console, prepared))
+    if not wish.yes:
         question = console.words.send_question.format(name=prepared.card.body.name)
         await homes.in_thread(lambda: console.confirm(question))
     # a transfer that breaks off is resumed from the package that is remembered here

@@ -64,6 +64,7 @@ def standing(config: "Config", row: "TransferRow") -> Standing:
         StorageFailed: The disk refuses.
     """
     from ddtp.agent.attending import is_being_sent
+    from ddtp.agent.dropping import GIVEN_UP
     from ddtp.agent.tidying import INCOMING
     from ddtp.protocol.messages import Offer
     from ddtp.store.blobs import journaled_chunks
@@ -73,7 +74,8 @@ def standing(config: "Config", row: "TransferRow") -> Standing:
     total = seal.content_bytes
     if row.state in FINAL_STATES:
         done = total if row.state is not TransferState.DECLINED else min(row.done_bytes, total)
-        return Standing(row, row.state.value, False, done, total)
+        dropped = row.state is TransferState.DECLINED and row.reason == GIVEN_UP
+        return Standing(row, "dropped" if dropped else row.state.value, False, done, total)
     outgoing = row.direction is Direction.OUT
     running = outgoing and is_being_sent(config.home, row.transfer_id)
     if outgoing:

@@ -35,6 +35,7 @@ def register(app: typer.Typer) -> None:
     group.command("show", epilog=examples("ddtp transfers show 3f9a0c12"))(show_transfer)
     group.command("pause", epilog=examples("ddtp transfers pause 3f9a0c12"))(pause)
     group.command("resume", epilog=examples("ddtp transfers resume 3f9a0c12"))(resume)
+    group.command("drop", epilog=examples("ddtp transfers drop 3f9a0c12"))(drop)
     app.add_typer(group, name="transfers")
     app.command(epilog=examples("ddtp show 3f9a0c12", "ddtp show statement.ddtp", "ddtp show 3f9a0c12.ddtp-proof"))(
         show
@@ -105,6 +106,39 @@ def pause(context: typer.Context, *, transfer: Transfer) -> None:
     name = row.transfer_id.hex()
     text = console.words.pausing.format(name=row.peer_name, transfer=name[:ID_DIGITS])
     console.result(text, {"transfer_id": name, "paused": True})
+
+
+def drop(
+    context: typer.Context,
+    *,
+    transfer: Transfer,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Also if the key was handed over already.")] = False,
+) -> None:
+    """Give an unfinished transfer up.
+
+    It cannot be resumed. Its key is destroyed, and what was kept to go on is deleted. An institution stops its
+    service before it gives up what it has not received whole. The other side is not told.
+    """
+    console = console_of(context)
+    digits = check_id(transfer)
+
+    async def work(config: "Config", records: "Records") -> "TransferRow":
+        import time
+
+        from ddtp.agent import dropping
+        from ddtp.store.records import TransferState
+
+        row = await records.transfer_by_prefix(digits)
+        if row.state is TransferState.KEYED:
+            text = console.words.drop_keyed_out if row.direction.value == "out" else console.words.drop_keyed_in
+            console.warn(text.format(name=row.peer_name))
+        await dropping.drop(config, records, row, now=int(time.time()), keyed=yes)
+        return row
+
+    row = homes.with_records(console, work)
+    who = console.words.sent_to if row.direction.value == "out" else console.words.received_from
+    text = console.words.dropped.format(who=who.format(name=row.peer_name))
+    console.result(text, {"transfer_id": row.transfer_id.hex(), "dropped": True})
 
 
 def show(

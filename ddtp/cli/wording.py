@@ -69,6 +69,10 @@ class Words:
     no_transfers: str
     pausing: str
     resuming: str
+    partly_there: str
+    dropped: str
+    drop_keyed_out: str
+    drop_keyed_in: str
     advice: Mapping[str, str]
     refusals: Mapping[str, str]
     refusal_advice: Mapping[str, str]
@@ -178,6 +182,7 @@ _WORDS: Final = MappingProxyType(
                     "verified": "verified",
                     "rejected": "not accepted",
                     "declined": "declined",
+                    "dropped": "given up",
                 }
             ),
             sent_to="to {name}",
@@ -188,6 +193,10 @@ _WORDS: Final = MappingProxyType(
             no_transfers="No transfers yet. Next: ddtp send FILE --to NAME",
             pausing="The transfer to {name} rests. It goes on with: ddtp transfers resume {transfer}",
             resuming="The transfer to {name} goes on where it is being sent.",
+            partly_there="{percent}% of this package is at {name} already. Not to begin anew: ddtp resume {transfer}",
+            dropped="The transfer {who} is given up; its key is destroyed, and what was kept to go on is deleted.",
+            drop_keyed_out="{name} has the key and may read the data; if you give this up, its answer is never fetched",
+            drop_keyed_in="the key is here and {name} waits for the answer; if you give this up, there is none",
             advice=MappingProxyType(
                 {
                     "issuer": "show {name} this, or ask who issued the package for one that it accepts",
@@ -324,6 +333,7 @@ _WORDS: Final = MappingProxyType(
                     "verified": "已核验",
                     "rejected": "未被采信",
                     "declined": "已被拒绝",
+                    "dropped": "已放弃",
                 }
             ),
             sent_to="发往 {name}",
@@ -334,6 +344,10 @@ _WORDS: Final = MappingProxyType(
             no_transfers="尚无传输。下一步：ddtp send 文件 --to 名称",
             pausing="发往 {name} 的传输已暂停。继续请运行：ddtp transfers resume {transfer}",
             resuming="发往 {name} 的传输在原处继续。",
+            partly_there="此数据包已有 {percent}% 到达 {name}。如不想重新开始：ddtp resume {transfer}",
+            dropped="{who} 的传输已放弃；其密钥已销毁，为继续传输保存的内容已删除。",
+            drop_keyed_out="{name} 已持有密钥，可以读取数据；若放弃，将不再取回其答复",
+            drop_keyed_in="密钥已在本机，{name} 正在等待答复；若放弃，将不会有答复",
             advice=MappingProxyType(
                 {
                     "issuer": "请向 {name} 出示此说明，或请出具方提供其认可的数据包",

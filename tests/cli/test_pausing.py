@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -216,6 +217,36 @@ def test_a_signal_that_ends_it_is_told_how_it_goes_on(
     assert (newest(town)["state"], told("person")) == ("failed", [])
 
 
+def test_what_is_broken_off_is_said_before_a_new_consent_and_can_be_given_up(town: Path) -> None:
+    """A line, not a refusal; given up, it is not resumed, and nothing of it is left on this side."""
+    person, known = town / "person", len(run(town / "person", "transfers", "--json").json["transfers"])
+    with sender(town) as process:
+        name = wait_for(town, known, standing="sending")["transfer_id"]
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while not newest(town)["bytes_done"] and time.monotonic() < deadline:
+            time.sleep(0.2)
+        running = run(person, "transfers", "drop", name, "--json")
+        assert (running.code, running.error["code"]) == (1, "already-running")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=TIMEOUT_SECONDS)
+    assert process.returncode == 130
+    asked = run(person, *sending(town)[:4])
+    assert asked.code == 2
+    line = rf"^[1-9]\d?% of this package is at Bank A already.*: ddtp resume {name[:8]}$"
+    assert re.search(line, asked.err, re.MULTILINE)
+    theirs = run(town / "bank", "transfers", "drop", name, "--json")
+    assert (theirs.code, theirs.error["code"]) == (1, "already-running")
+    dropped = run(person, "transfers", "drop", name[:8], "--json")
+    assert dropped.json == {"transfer_id": name, "dropped": True}
+    assert not list((person / "vault" / "outgoing").glob(f"{name}*"))
+    assert not (person / "sending" / name).exists()
+    assert (newest(town)["state"], newest(town)["standing"], newest(town)["next"]) == ("declined", "dropped", None)
+    assert "given up" in run(person, "transfers").out
+    assert run(person, "resume", name).code == 2
+    assert run(person, "transfers", "drop", name).code == 2
+    assert "of this package is at" not in run(person, *sending(town)[:4]).err
+
+
 def test_the_outcome_comes_before_the_command_that_fails(town: Path, tmp_path: Path) -> None:
     """A person waits for no hook to read it, and is told that the hook has failed; the exit code stays."""
     read = tmp_path / "read"
@@ -310,7 +341,7 @@ def test_one_transfer_in_detail(town: Path) -> None:
     assert "  from " in run(town / "bank", "transfers").out
 
 
-@pytest.mark.parametrize("action", ["show", "pause", "resume"])
+@pytest.mark.parametrize("action", ["show", "pause", "resume", "drop"])
 def test_ids_that_mean_nothing(town: Path, action: str) -> None:
     """Unknown, too short, or no id: an error of the user, with its name."""
     for wrong, code in (("00000000", "not-found"), ("0", "usage"), ("bank", "usage")):
