@@ -90,6 +90,7 @@ ERRORS = [
     "PolicyRefused",
     "ProofInvalid",
     "ProtocolViolation",
+    "ResultLost",
     "SignatureInvalid",
     "SourceChanged",
     "StorageFailed",
