@@ -9,7 +9,7 @@ import trio
 
 from ddtp.agent.attending import sending_alone
 from ddtp.agent.context import check_vault
-from ddtp.agent.exchange import OUTGOING
+from ddtp.agent.exchange import OUTGOING, leaf_file
 from ddtp.agent.tidying import INCOMING
 from ddtp.config import Config
 from ddtp.errors import ConfirmationMissing, NotFound
@@ -42,7 +42,7 @@ async def drop(config: Config, records: Records, row: TransferRow, *, now: int, 
     if row.direction is Direction.OUT:
         with sending_alone(config.home, row.transfer_id):
             await _check(records, row, keyed=keyed)
-            leaves = config.vault / OUTGOING / f"{row.transfer_id.hex()}.leaves"
+            leaves = leaf_file(config.vault / OUTGOING, row.transfer_id)
             await trio.to_thread.run_sync(delete_leaf_log, leaves)
             # A crash here leaves a transfer that can go on, or be given up.
             await _give_up(records, row, now=now)

@@ -42,8 +42,17 @@ KEY_RELEASE_INFO = b"ddtp.transfer.v1"
 
 
 def leaf_path(context: Context, transfer_id: bytes) -> Path:
-    """Return where the leaves of an outgoing transfer are kept while it goes on."""
-    return context.vault_folder(OUTGOING) / f"{transfer_id.hex()}.leaves"
+    """Return where the leaves of an outgoing transfer are kept while it goes on.
+
+    Raises:
+        StorageFailed: The vault is on a drive that is not there.
+    """
+    return leaf_file(context.vault_folder(OUTGOING), transfer_id)
+
+
+def leaf_file(outgoing: Path, transfer_id: bytes) -> Path:
+    """Return the same in a folder of that name."""
+    return outgoing / f"{transfer_id.hex()}.leaves"
 
 
 @dataclass(frozen=True, slots=True)

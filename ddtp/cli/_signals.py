@@ -1,4 +1,8 @@
-"""Signals that end a program: SIGTERM and SIGHUP break off what runs as Ctrl-C does, with last words."""
+"""Signals that end a program: Ctrl-C, SIGTERM and SIGHUP break off what runs in one way, with last words.
+
+By itself Python raises at whatever line runs when Ctrl-C is pressed. Inside the loop that the database lives in that
+would end the loop, and whoever waits for the database would wait for ever.
+"""
 
 import signal
 from collections.abc import AsyncIterator
@@ -7,7 +11,7 @@ from typing import Final, final
 
 EXIT_CODE_BASE: Final = 128
 """Shells add the number of the signal."""
-_ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @final
@@ -28,7 +32,8 @@ async def ending_signals() -> AsyncIterator[None]:
     """Break off the block when a signal comes that is to end the program; those that are ignored (nohup) stay so.
 
     Raises:
-        Ended: One came; in a group, as a nursery has it.
+        KeyboardInterrupt: Ctrl-C; in a group, as a nursery has it.
+        Ended: Another one came; in a group as well.
     """
     import trio
 
@@ -41,7 +46,7 @@ async def ending_signals() -> AsyncIterator[None]:
 
             async def wait() -> None:
                 async for number in signals:
-                    raise Ended(signal.Signals(number))
+                    raise KeyboardInterrupt if number == signal.SIGINT else Ended(signal.Signals(number))
 
             nursery.start_soon(wait)
             yield

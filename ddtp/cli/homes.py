@@ -124,7 +124,8 @@ def with_records(console: Console, work: "Callable[[Config, Records], Awaitable[
         async with open_records(config.home) as records:
             return await work(config, records)
 
-    return trio.run(main)
+    # for what is outside of `ending_signals`: Ctrl-C comes where the command waits, not at whatever line runs
+    return trio.run(main, restrict_keyboard_interrupt_to_checkpoints=True)
 
 
 def with_agent(
@@ -154,7 +155,8 @@ def with_agent(
         async with open_agent(config=known, seed=seed) as agent:
             return await work(agent)
 
-    return trio.run(main)
+    # for what is outside of `ending_signals`: Ctrl-C comes where the command waits, not at whatever line runs
+    return trio.run(main, restrict_keyboard_interrupt_to_checkpoints=True)
 
 
 def daemon_card(config: "Config") -> Path:

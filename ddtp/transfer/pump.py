@@ -26,7 +26,7 @@ from ddtp.protocol.messages import Abort, ChunkFrame, Message
 from ddtp.protocol.session import Session
 from ddtp.protocol.states import Role
 from ddtp.transfer.ports import PeerStream
-from ddtp.transfer.refusal import public_reason
+from ddtp.transfer.refusal import NO_REASON, public_reason
 
 READ_BYTES: Final = 256 << 10
 """Most bytes of one read: what a `FlowStream` hands out at once."""
@@ -91,7 +91,7 @@ class Pump:
         finally:
             self._receiving = False
         if isinstance(event, Abort):
-            raise PeerAborted(event.reason or "the peer gave no reason", reason_code=event.code)
+            raise PeerAborted(event.reason or NO_REASON, reason_code=event.code)
         return event
 
     async def send(self, message: Message, *, seconds: float) -> None:
