@@ -59,8 +59,9 @@ class Claims:
         """
         claim = Claim(transfer_id, holder, scope)
         older = self._held.get(transfer_id)
-        if older is not None and older.holder == holder:
-            _logger.info("a newer connection takes over", extra={"transfer": transfer_id.hex()})
+        if older is not None and older.holder in {holder, _NOBODY}:
+            if older.holder == holder:
+                _logger.info("a newer connection takes over", extra={"transfer": transfer_id.hex()})
             await self._wait_for(older, claim)
         if transfer_id in self._held:
             raise Overloaded("expected one exchange per transfer at a time, found another one running")

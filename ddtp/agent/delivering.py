@@ -22,6 +22,7 @@ from ddtp.errors import (
     ContentMismatch,
     DdtpError,
     EnvironmentProblem,
+    NotFound,
     PeerAborted,
     PeerRefused,
     PeerStalled,
@@ -33,7 +34,7 @@ from ddtp.protocol import envelope
 from ddtp.protocol.envelope import Signed
 from ddtp.protocol.messages import Stage
 from ddtp.store.leaf_log import delete_leaf_log
-from ddtp.store.records import KEY_RELEASE_STAGE, ReceiptRow, TransferRow, TransferState
+from ddtp.store.records import FINAL_STATES, KEY_RELEASE_STAGE, ReceiptRow, TransferRow, TransferState
 from ddtp.transfer.pacing import Pace
 from ddtp.transfer.ports import Deadlines, Phase, Progress
 from ddtp.transfer.sender import send_transfer
@@ -99,10 +100,15 @@ async def deliver(
 
     Raises:
         AlreadyRunning: Another process sends it now, or holds it paused.
+        NotFound: It has come to its end, or was given up.
         DdtpError: As `sending.send`.
     """
     transfer_id = material.row.transfer_id
     with sending_alone(context.config.home, transfer_id):
+        # it may have been given up, or ended, since it was read: another process was free to do so until now
+        present = await context.records.find_transfer(transfer_id)
+        if present is None or present.secret is None or present.state in FINAL_STATES:
+            raise NotFound("expected an outgoing transfer that can go on, found none")
         attendance = Attendance(context.records, transfer_id, pace=pace, progress=progress)
         receipt, failure, seconds = None, DdtpError("interrupted on this side"), INTERRUPTED_SECONDS
 

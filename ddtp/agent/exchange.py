@@ -182,8 +182,9 @@ class HolderSide:
         self._progress(Progress(Phase.SEALING, done_bytes, header.content_bytes))
 
     def _seal(self, log: LeafLog, first: int, count: int) -> Run:
-        run, known = self._content.sealed(first, count), log.find(first, count)
-        if known not in {None, run.leaves}:
+        run = self._content.sealed(first, count)
+        known = log.find(first, min(count, log.count - first)) or b""
+        if run.leaves[: len(known)] != known:
             # sent under the same key and nonce, both would be revealed (spec/07 s.3)
             raise PolicyRefused(
                 "expected the chunks that were sealed before, found others under the same name",

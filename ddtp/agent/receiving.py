@@ -71,8 +71,8 @@ KEY_OFFER_SECONDS = 24 * 3600
 """Life of a one-time key: an exchange that takes longer ends, and the next one brings another key."""
 TOUCH_SECONDS = 3600
 """How often it is noted that chunks still come: often beside the week after which a transfer is given up."""
-ENDING_SECONDS = 60.0
-"""For an exchange to put its files in order; a disk that takes longer must not keep the holder away for ever."""
+WITHDRAWING_SECONDS = 60.0
+"""For asking whether an outcome was kept; what is not taken back by then is at the next start."""
 
 _logger = logging.getLogger(__name__)
 
@@ -170,7 +170,8 @@ class Receiver:
             raise ConsentInvalid("expected a consent that is unused, found one that another transfer has used")
         async with self._shared.reserved(offer, holder, known=known is not None) as blob:
             if known is None:
-                await self._begin(offer, verified)
+                await self._context.records.add_transfer(_new_row(offer, verified, now=now))
+                self._touched = now
             else:
                 await self._touch(offer)
         self._blob = blob
@@ -289,9 +290,11 @@ class Receiver:
     async def aclose(self) -> None:
         """Release files; what arrived stays for the next attempt, and nothing readable stays without a receipt."""
         try:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + ENDING_SECONDS):
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + WITHDRAWING_SECONDS):
                 if self._cipher is not None:
                     await _withdraw_unsigned(self._shared, self._cipher.body.transfer_id)
+            # for as long as the disk takes: until the files are closed nobody else may open them
+            with trio.CancelScope(shield=True):
                 if self._blob is not None and self._offer is not None:
                     await self._keep(self._blob, self._offer)
         finally:
@@ -307,10 +310,6 @@ class Receiver:
     async def _touch(self, offer: Offer) -> None:
         self._touched = self._context.clock()
         await self._context.records.touch(offer.transfer_id, now=self._touched)
-
-    async def _begin(self, offer: Offer, verified: VerifiedEvidence) -> None:
-        self._touched = self._context.clock()
-        await self._context.records.add_transfer(_new_row(offer, verified, now=self._touched))
 
     async def _last_receipt(self, known: TransferRow) -> ReceiptMessage:
         if known.state is TransferState.DECLINED:

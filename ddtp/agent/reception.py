@@ -3,7 +3,7 @@
 import logging
 import shutil
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,6 +61,7 @@ class Reception:
         pace: How fast all of them together may bring payload.
         reserving: Held while room is counted and promised, so that parallel offers cannot pass the bound together.
         promised: For the transfers for which room is being reserved now.
+        being_opened: Transfers that are being opened now.
         synced: How many chunks of a transfer this process has made durable when it closed its blob.
         opening: Held while a package is opened that is not small: those below `LARGE_BYTES`, and the others.
         storing: Held while chunks are written of a package that is not small.
@@ -74,6 +75,7 @@ class Reception:
     pace: Pace = field(default_factory=Pace)
     reserving: trio.Lock = field(default_factory=trio.Lock)
     promised: dict[bytes, Promise] = field(default_factory=dict)
+    being_opened: set[bytes] = field(default_factory=set)
     synced: dict[bytes, int] = field(default_factory=dict)
     opening: tuple[trio.CapacityLimiter, trio.CapacityLimiter] = field(
         default_factory=lambda: (trio.CapacityLimiter(OPENED_AT_A_TIME), trio.CapacityLimiter(OPENED_AT_A_TIME))
@@ -84,10 +86,11 @@ class Reception:
     async def turn_to_open(self, offer: Offer) -> AsyncIterator[None]:
         """Wait until a package may be opened, and hold its place; a small one never waits."""
         size = offer.seal.content_bytes
-        if size < SMALL_BYTES and offer.seal.openings_bytes <= SMALL_OPENINGS_BYTES:
-            yield
-            return
-        async with self.opening[size >= LARGE_BYTES]:
+        async with AsyncExitStack() as stack:
+            if size >= SMALL_BYTES or offer.seal.openings_bytes > SMALL_OPENINGS_BYTES:
+                await stack.enter_async_context(self.opening[size >= LARGE_BYTES])
+            self.being_opened.add(offer.transfer_id)
+            stack.callback(self.being_opened.discard, offer.transfer_id)
             yield
 
     def storing_for(self, offer: Offer) -> trio.CapacityLimiter | None:
@@ -126,9 +129,8 @@ class Reception:
         finally:
             del self.promised[offer.transfer_id]
             if blob is not None and not kept:
-                blob.close()
-                if not known:
-                    blob.unlink()
+                with trio.CancelScope(shield=True):  # until it is closed nobody else may open it
+                    await trio.to_thread.run_sync(blob.close if known else blob.discard)
 
     async def _check_share(self, offer: Offer, holder: str) -> None:
         """Keep one person's unfinished transfers from taking the room of all others."""
@@ -148,14 +150,17 @@ class Reception:
         directory = self.context.vault_folder(INCOMING)
         name, promised = offer.transfer_id.hex(), dict(self.promised)
         stored = {other: stored_bytes(directory, other) for other in blob_names(directory)}
-        coming = {other.hex(): each.sealed_bytes for other, each in promised.items() if not stored.get(other.hex())}
         own = stored.pop(name, 0)
-        taken = sum(stored.values()) + sum(coming.values())
+        # a blob grows while its room is reserved
+        coming = sum(max(0, each.sealed_bytes - stored.get(other.hex(), 0)) for other, each in promised.items())
+        taken = sum(stored.values()) + coming
         if taken + sealed_bytes(offer.seal) > self.settings.max_incoming_bytes:
             raise Overloaded("expected room for unfinished transfers, found none")
         # whoever has sent everything must not find that it cannot be opened
-        arriving = sum(coming.values()) + (0 if own else sealed_bytes(offer.seal))
-        opened = taken + offer.seal.content_bytes
+        arriving = coming + max(0, sealed_bytes(offer.seal) - own)
+        # what is being opened has its room already, or takes it now
+        taken_again = sum(stored.get(other.hex(), 0) for other in frozenset(self.being_opened))
+        opened = taken - taken_again + offer.seal.content_bytes
         if _disk_of(directory) == _disk_of(self.settings.inbox):
             _check_free(directory, arriving + opened)
         else:

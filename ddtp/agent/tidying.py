@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 import trio
 
@@ -15,7 +16,7 @@ from ddtp.errors import EnvironmentProblem, EvidenceError, InputError, PeerError
 from ddtp.protocol import envelope
 from ddtp.protocol.messages import Offer
 from ddtp.store.blobs import blob_names, delete_blob
-from ddtp.store.durable import delete_tree
+from ddtp.store.durable import delete_tree, storage_errors
 from ddtp.store.records import FINAL_STATES, TransferState
 from ddtp.verify.receipt import Receipt
 
@@ -38,7 +39,7 @@ async def clean_up(context: Context) -> None:
     settings = context.config.receiver
     await delete_quarantine(context, claims=Claims())
     if settings is not None:
-        for folder in await trio.to_thread.run_sync(lambda: list(settings.inbox.glob(RELEASED_PATTERN))):
+        for folder in await trio.to_thread.run_sync(_folders, settings.inbox, RELEASED_PATTERN):
             row = await context.records.find_transfer(bytes.fromhex(folder.name))
             if row is not None and row.state is not TransferState.VERIFIED:
                 await trio.to_thread.run_sync(withdraw, settings, row.transfer_id)
@@ -52,11 +53,14 @@ async def delete_quarantine(context: Context, *, claims: Claims) -> None:
     Args:
         context: Surroundings.
         claims: Of the transfers that are being received now, whose quarantine stays.
+
+    Raises:
+        StorageFailed: The inbox cannot be read.
     """
     settings = context.config.receiver
     if settings is None:
         return
-    for folder in await trio.to_thread.run_sync(lambda: list(settings.inbox.glob(QUARANTINE_PATTERN))):
+    for folder in await trio.to_thread.run_sync(_folders, settings.inbox, QUARANTINE_PATTERN):
         with claims.keeping(bytes.fromhex(folder.name[1 : -len(".part")])) as ours:
             if not ours:
                 continue
@@ -64,6 +68,11 @@ async def delete_quarantine(context: Context, *, claims: Claims) -> None:
                 await trio.to_thread.run_sync(delete_tree, folder)
             except EnvironmentProblem as err:
                 _logger.warning("opened data cannot be deleted", extra={"folder": str(folder), "reason": err.message})
+
+
+def _folders(inbox: Path, pattern: str) -> list[Path]:
+    with storage_errors(inbox):
+        return list(inbox.glob(pattern))
 
 
 async def give_up_idle(context: Context, *, claims: Claims) -> None:

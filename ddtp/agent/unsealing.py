@@ -124,7 +124,8 @@ class Unsealer:
         # not durable one by one: all of them are before the release
         names = [PurePosixPath(opening.head.path) for opening in openings.files]
         for inner in sorted({inner for name in names for inner in name.parents}):
-            (folder / inner).mkdir(mode=PRIVATE_DIRECTORY_MODE, exist_ok=True)
+            with storage_errors(folder):
+                (folder / inner).mkdir(mode=PRIVATE_DIRECTORY_MODE, exist_ok=True)
             trio.from_thread.check_cancelled()
         # small ones first, together: a large one takes its time
         parts = sorted(enumerate(openings.files), key=lambda part: part[1].head.size_bytes >= self._header.chunk_size)

@@ -126,13 +126,11 @@ def drop(
         import time
 
         from ddtp.agent import dropping
-        from ddtp.store.records import Direction, TransferState
+        from ddtp.store.records import TransferState
 
         row = await records.transfer_by_prefix(digits)
         if row.state is TransferState.KEYED:
-            out = row.direction is Direction.OUT
-            text = console.words.drop_keyed_out if out else console.words.drop_keyed_in
-            console.warn(text.format(name=row.peer_name))
+            console.warn(console.words.drop_keyed.format(name=row.peer_name))
         await dropping.drop(config, records, row, now=int(time.time()), keyed=yes)
         return row
 

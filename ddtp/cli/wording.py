@@ -71,8 +71,7 @@ class Words:
     resuming: str
     partly_there: str
     dropped: str
-    drop_keyed_out: str
-    drop_keyed_in: str
+    drop_keyed: str
     advice: Mapping[str, str]
     refusals: Mapping[str, str]
     refusal_advice: Mapping[str, str]
@@ -195,8 +194,7 @@ _WORDS: Final = MappingProxyType(
             resuming="The transfer to {name} goes on where it is being sent.",
             partly_there="{percent}% of this package is at {name} already. Not to begin anew: ddtp resume {transfer}",
             dropped="The transfer {who} is given up; its key is destroyed, and what was kept to go on is deleted.",
-            drop_keyed_out="{name} has the key and may read the data; if you give this up, its answer is never fetched",
-            drop_keyed_in="the key is here and {name} waits for the answer; if you give this up, there is none",
+            drop_keyed="{name} has the key and may read the data; if you give this up, its answer is never fetched",
             advice=MappingProxyType(
                 {
                     "issuer": "show {name} this, or ask who issued the package for one that it accepts",
@@ -346,8 +344,7 @@ _WORDS: Final = MappingProxyType(
             resuming="发往 {name} 的传输在原处继续。",
             partly_there="此数据包已有 {percent}% 到达 {name}。如不想重新开始：ddtp resume {transfer}",
             dropped="{who} 的传输已放弃；其密钥已销毁，为继续传输保存的内容已删除。",
-            drop_keyed_out="{name} 已持有密钥，可以读取数据；若放弃，将不再取回其答复",
-            drop_keyed_in="密钥已在本机，{name} 正在等待答复；若放弃，将不会有答复",
+            drop_keyed="{name} 已持有密钥，可以读取数据；若放弃，将不再取回其答复",
             advice=MappingProxyType(
                 {
                     "issuer": "请向 {name} 出示此说明，或请出具方提供其认可的数据包",

@@ -40,6 +40,11 @@ class LeafLog:
         except EnvironmentProblem:
             self.close()
 
+    @property
+    def count(self) -> int:
+        """Number of leaves, from the first chunk on, that may be there."""
+        return self._count
+
     def find(self, first: int, count: int) -> bytes | None:
         """Return the leaves of neighbouring chunks, or None if not all of them are there, and whole."""
         if not 0 < count <= self._count - first:

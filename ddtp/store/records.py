@@ -314,7 +314,11 @@ class Records:
         )
 
     async def release(self, transfer_id: bytes, release: bytes, *, now: int) -> None:
-        """Note, all or nothing, that a key is about to be released, and how; a final state stays."""
+        """Note, all or nothing, that a key is about to be released, and how.
+
+        Raises:
+            PolicyRefused: The transfer has ended; nothing changed, and no key may leave.
+        """
 
         def note(transaction: Transaction) -> None:
             # each exchange wraps the key anew; the ledger entry, if there is one, is about the receipt and stays
@@ -323,11 +327,13 @@ class Records:
                 "SET envelope = excluded.envelope",
                 (transfer_id, KEY_RELEASE_STAGE, release),
             )
-            transaction.execute(
+            changed = transaction.execute(
                 "UPDATE transfer SET state = ?, updated = ?, failed_step = NULL, reason = NULL "  # noqa: S608 - constants
                 f"WHERE transfer_id = ? AND state NOT IN ({_FINAL_NAMES})",
                 (TransferState.KEYED.value, now, transfer_id),
             )
+            if not changed:
+                raise PolicyRefused("expected a transfer that is still open, found one that has ended")
 
         await self._database.transaction(note)
 

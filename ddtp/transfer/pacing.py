@@ -15,7 +15,9 @@ STEP_SECONDS: Final = 0.1
 CREDIT_SECONDS: Final = 0.25
 """What was not used of a limit is made up for, within a quarter of a second: timers and disks are late by less."""
 SMALL_BYTES: Final = 32 << 20
-"""Content of a small package: a person waits for it, and a large one is not noticeably later for it."""
+"""Content of a small package: a person waits for it."""
+SMALL_SHARE: Final = 0.75
+"""Of a limit, for small packages while a large one waits: it is later for them, and it arrives."""
 
 
 @final
@@ -87,13 +89,18 @@ class Pace:
             while (seconds := self._wait_seconds(own)) > 0:  # noqa: ASYNC110
                 await trio.sleep(min(seconds, STEP_SECONDS))
             for account in {own, self._all}:
-                account.count(size_bytes, self.limit_bytes_per_second, now=self._clock())
+                account.count(size_bytes, self._rate(account), now=self._clock())
             self.passed_bytes += size_bytes
 
     def _wait_seconds(self, account: "_Account") -> float:
         """Return how long the next piece has to wait, as it looks now."""
-        seconds = account.settle(self.limit_bytes_per_second, now=self._clock())
+        seconds = account.settle(self._rate(account), now=self._clock())
         return math.inf if self._paused else seconds
+
+    def _rate(self, account: "_Account") -> float | None:
+        limit = self.limit_bytes_per_second
+        shared = account is self._small and self._all.turn.locked()
+        return limit * SMALL_SHARE if limit is not None and shared else limit
 
 
 @final
@@ -105,7 +112,7 @@ class _Account:
         self._owed_bytes = 0.0
         self._settled_at: float | None = None
 
-    def settle(self, limit: int | None, *, now: float) -> float:
+    def settle(self, limit: float | None, *, now: float) -> float:
         """Return how many seconds are owed."""
         if limit is None:
             # what passes without a limit is not held against a later one
@@ -117,7 +124,7 @@ class _Account:
         # less than a byte is what arithmetic leaves over; a clock may not even show the time that it is worth
         return 0.0 if self._owed_bytes < 1 else self._owed_bytes / limit
 
-    def count(self, size_bytes: int, limit: int | None, *, now: float) -> None:
+    def count(self, size_bytes: int, limit: float | None, *, now: float) -> None:
         """Add a piece."""
         self.settle(limit, now=now)
         if limit is not None:

@@ -1,6 +1,5 @@
 """Claims: one exchange has a transfer, and the newest of its holder gets it."""
 
-import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -80,10 +79,17 @@ async def test_somebody_else_disturbs_nobody(autojump_clock: MockClock) -> None:
 async def test_what_we_keep_nobody_gets_meanwhile() -> None:
     """A transfer that is put in order belongs to no exchange, and one that an exchange has is not put in order."""
     claims = Claims()
-    with claims.keeping(TRANSFER) as ours:
-        assert ours
-        with pytest.raises(Overloaded):
-            await claims.take(TRANSFER, "holder", trio.CancelScope())
+    came = Exchange(claims)
+    async with trio.open_nursery() as nursery:
+        with claims.keeping(TRANSFER) as ours:
+            assert ours
+            nursery.start_soon(came.run)
+            await wait_all_tasks_blocked()
+            assert not came.has_it
+        await wait_all_tasks_blocked()
+        assert came.has_it, "whoever came meanwhile was not turned away"
+        nursery.cancel_scope.cancel()
+    claims = Claims()
     claim = await claims.take(TRANSFER, "holder", trio.CancelScope())
     with claims.keeping(TRANSFER) as ours:
         assert not ours

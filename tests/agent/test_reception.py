@@ -1,5 +1,6 @@
 """What all exchanges of a receiver share: large packages wait for each other, small ones for nobody."""
 
+import shutil
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,10 +10,10 @@ import pytest
 import trio
 
 from ddtp.agent.claims import Claims
-from ddtp.agent.reception import HOLDER_SHARE, LARGE_BYTES, SMALL_OPENINGS_BYTES, Reception
+from ddtp.agent.reception import HOLDER_SHARE, KEPT_FREE_BYTES, LARGE_BYTES, SMALL_OPENINGS_BYTES, Reception
 from ddtp.agent.tidying import INCOMING
 from ddtp.agent.workers import WORKERS
-from ddtp.errors import Overloaded, StorageFailed
+from ddtp.errors import DiskFull, Overloaded, StorageFailed
 from ddtp.protocol.chunks import sealed_bytes
 from ddtp.protocol.messages import Offer
 from ddtp.store.blobs import SealedBlob, blob_names
@@ -154,3 +155,25 @@ async def test_what_was_synced_is_remembered_until_the_transfer_goes_on(town: To
     assert reception.synced[row.transfer_id] > 0
     assert (await person.resume(row.transfer_id)).verified
     assert reception.synced == {}
+
+
+async def test_what_is_being_opened_does_not_count_twice(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The room for its files is taken already, so a small package is not turned away because of it."""
+    context, settings = town.receiver.agent.context, town.receiver.config.receiver
+    assert settings is not None
+    shared = Reception(context, settings, judge=None, notify=print, claims=Claims())  # type: ignore[arg-type]
+    large, small = (replace(make_offer(size), transfer_id=bytes([size % 251] * 16)) for size in (40 << 20, 100))
+    disk = shutil.disk_usage(town.folder)._replace(total=1 << 30, free=KEPT_FREE_BYTES)  # what a twentieth of it is
+    monkeypatch.setattr("ddtp.agent.reception.shutil.disk_usage", lambda _folder: disk)
+    with pytest.raises(DiskFull):
+        async with shared.reserved(large, "one", known=False):
+            raise AssertionError("there is no room")
+    monkeypatch.undo()
+    async with shared.reserved(large, "one", known=False) as blob:
+        monkeypatch.setattr("ddtp.agent.reception.shutil.disk_usage", lambda _folder: disk)
+    with pytest.raises(DiskFull):
+        async with shared.reserved(small, "another", known=False):
+            raise AssertionError("what waits to be opened needs its room")
+    async with shared.turn_to_open(large), shared.reserved(small, "another", known=False) as other:
+        other.close()
+    blob.close()

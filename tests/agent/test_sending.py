@@ -8,12 +8,14 @@ import pytest
 import trio
 
 from ddtp.agent import persisting
+from ddtp.agent.dropping import drop
+from ddtp.agent.facade import Agent
 from ddtp.agent.receiving import KEY_OFFER_SECONDS
 from ddtp.consent.grant import HOW_PROGRAM, Grant
-from ddtp.errors import PeerUnreachable, PolicyRefused, UsageError
+from ddtp.errors import NotFound, PeerUnreachable, PolicyRefused, UsageError
 from ddtp.protocol import envelope
 from ddtp.protocol.messages import Offer
-from ddtp.store.records import TransferState
+from ddtp.store.records import FINAL_STATES, TransferRow, TransferState
 from ddtp.transfer.ports import Phase, Progress
 from tests.attacks.quiet import break_off
 from tests.daemons import free_port
@@ -187,6 +189,33 @@ async def test_a_resume_waits_for_a_receiver_that_comes_back_elsewhere(
 
         assert (await person.resume(row.transfer_id, progress=watch, patience_seconds=60)).verified
     assert tries >= 2
+
+
+class GivenUpMeanwhile:
+    """The records of a home where another process gives a transfer up right after it was read."""
+
+    def __init__(self, person: Agent) -> None:
+        self._person = person
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._person.records, name)
+
+    async def find_transfer(self, transfer_id: bytes) -> TransferRow | None:
+        row = await self._person.records.find_transfer(transfer_id)
+        if row is not None and row.state not in FINAL_STATES:
+            await drop(self._person.context.config, self._person.records, row, now=row.updated, keyed=False)
+        return row
+
+
+async def test_what_was_given_up_meanwhile_is_not_sent(town: Town) -> None:
+    """Whoever is told that the key is destroyed must not find it at the receiver."""
+    person = await town.person()
+    row = await break_off(town, person, sends=3)
+    records: Any = GivenUpMeanwhile(person)
+    with pytest.raises(NotFound):
+        await Agent(replace(person.context, records=records), person.host).resume(row.transfer_id)
+    (there,) = await town.receiver.agent.transfers()
+    assert there.state is TransferState.OFFERED
 
 
 async def test_the_issuer_is_named_as_on_the_card_that_the_person_has(town: Town) -> None:

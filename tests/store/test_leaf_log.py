@@ -23,6 +23,7 @@ def test_leaves_are_found_again(tmp_path: Path) -> None:
     again = LeafLog(tmp_path / "outgoing" / "1.leaves")
     assert (again.find(0, 4), again.find(1, 2)) == (joined(0, 4), joined(1, 3))
     assert again.find(3, 2) is None
+    assert again.count == 4
     again.keep(1, joined(1, 3))
     assert again.find(0, 4) == joined(0, 4)
     again.close()

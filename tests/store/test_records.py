@@ -206,13 +206,15 @@ async def test_conclusion_is_kept_once(tmp_path: Path) -> None:
 
 
 async def test_what_was_given_up_is_not_concluded(tmp_path: Path) -> None:
-    """No receipt is kept for a transfer whose chunks are gone, whoever was about to sign it."""
+    """No receipt is kept for a transfer whose chunks are gone, whoever was about to sign it; and no key is released."""
     async with open_records(tmp_path) as records:
         await records.add_transfer(transfer(1))
         await records.set_state(identifier(1), TransferState.DECLINED, now=NOW + 1)
         receipt = ReceiptRow("verified", b"envelope", anchor=None)
         with pytest.raises(PolicyRefused):
             await records.conclude(identifier(1), TransferState.VERIFIED, receipt=receipt, now=NOW + 5)
+        with pytest.raises(PolicyRefused):
+            await records.release(identifier(1), b"key", now=NOW + 5)
         assert await records.receipts(identifier(1)) == {}
 
 

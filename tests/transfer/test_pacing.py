@@ -9,7 +9,7 @@ import trio.testing
 from trio.testing import MockClock
 
 from ddtp.protocol.chunks import RUN_CHUNKS
-from ddtp.transfer.pacing import CREDIT_SECONDS, STEP_SECONDS, Pace
+from ddtp.transfer.pacing import CREDIT_SECONDS, SMALL_SHARE, STEP_SECONDS, Pace
 from ddtp.transfer.ports import Phase
 from ddtp.transfer.pump import SLOWEST_BYTES_PER_SECOND
 from ddtp.transfer.receiver import receive_transfer
@@ -162,7 +162,7 @@ async def test_a_small_transfer_ends_while_large_ones_share_the_limit(
         nursery.start_soon(transfer, 100_000, 0)
         nursery.start_soon(transfer, 5 << 20, 1)
     assert took[100_000] < 1
-    assert took[5 << 20] < 6
+    assert took[5 << 20] < 5 / SMALL_SHARE + 1
     assert min(took[6 << 20], took[(6 << 20) + 1]) > 10
     # all together as the limit says, but for the last piece of each
     assert max(took.values()) == pytest.approx(29, abs=2)
@@ -256,3 +256,21 @@ async def test_either_side_may_be_the_slow_one(autojump_clock: MockClock, slow: 
     assert port.progress[-1].phase is Phase.DONE
     # nobody waits after the last run, of up to a mebibyte
     assert 160 - 16 <= trio.current_time() - start <= 160 + 8
+
+
+async def test_large_packages_get_a_share_beside_any_number_of_small_ones(autojump_clock: MockClock) -> None:
+    """Small ones that could use up the whole limit leave a quarter of it to whoever waits."""
+    pace, moved = Pace(limit_bytes_per_second=1 << 20), {True: 0, False: 0}
+
+    async def move(*, small: bool) -> None:
+        while True:
+            await pace.take(256 << 10, small=small)
+            moved[small] += 256 << 10
+
+    with trio.move_on_after(1000):
+        async with trio.open_nursery() as nursery:
+            for small in (True, True, False):
+                nursery.start_soon(partial(move, small=small))
+    megabytes = {small: size / (1 << 20) for small, size in moved.items()}
+    assert megabytes[False] == pytest.approx(1000 * (1 - SMALL_SHARE), rel=0.05)
+    assert sum(megabytes.values()) == pytest.approx(1000, rel=0.01)
