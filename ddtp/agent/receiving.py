@@ -322,10 +322,8 @@ class Receiver:
         assert self._offer is not None, "checked by the caller"
         assert self._cipher is not None, "checked by the caller"
         assert self._blob is not None, "a cipher receipt follows chunks"
-        row = await self._context.records.find_transfer(self._offer.transfer_id)
-        assert row is not None, "a running transfer has its row"
         context = transfer_context(
-            row.transfer_id,
+            self._offer.transfer_id,
             sender=verified.grant.body.subject,
             receiver=self._key.did,
             chunk_size=self._offer.seal.chunk_size,
@@ -338,7 +336,7 @@ class Receiver:
                 aad=verified.grant.digest + self._cipher.digest,
             )
             cipher = ChunkCipher.open_with(content_key, self._offer.seal, context=context)
-        inbox = inbox_folder(self._shared.settings, row.transfer_id)
+        inbox = inbox_folder(self._shared.settings, self._offer.transfer_id)
         unsealer = Unsealer(self._blob, self._offer.seal, cipher, quarantine=inbox.with_name(f".{inbox.name}.part"))
         try:
             return await trio.to_thread.run_sync(unsealer.release, verified, inbox)

@@ -21,7 +21,7 @@ from ddtp.protocol.messages import Offer
 from ddtp.store.blobs import SealedBlob, blob_names, delete_blob, stored_bytes
 from ddtp.store.durable import storage_errors
 from ddtp.store.records import TransferRow
-from ddtp.transfer.pacing import SMALL_BYTES, Pace
+from ddtp.transfer.pacing import Pace, is_small
 
 MAX_UNFINISHED_PER_HOLDER = 16
 """Unfinished transfers of one person: more than anybody sends at a time."""
@@ -87,7 +87,7 @@ class Reception:
         """Wait until a package may be opened, and hold its place; a small one never waits."""
         size = offer.seal.content_bytes
         async with AsyncExitStack() as stack:
-            if size >= SMALL_BYTES or offer.seal.openings_bytes > SMALL_OPENINGS_BYTES:
+            if not is_small(size) or offer.seal.openings_bytes > SMALL_OPENINGS_BYTES:
                 await stack.enter_async_context(self.opening[size >= LARGE_BYTES])
             self.being_opened.add(offer.transfer_id)
             stack.callback(self.being_opened.discard, offer.transfer_id)
@@ -95,7 +95,7 @@ class Reception:
 
     def storing_for(self, offer: Offer) -> trio.CapacityLimiter | None:
         """Return what bounds the writing of chunks; None for a small package, which never waits behind large ones."""
-        return self.storing if offer.seal.content_bytes >= SMALL_BYTES else None
+        return None if is_small(offer.seal.content_bytes) else self.storing
 
     @asynccontextmanager
     async def reserved(self, offer: Offer, holder: str, *, known: bool) -> AsyncIterator[SealedBlob]:

@@ -25,7 +25,7 @@ from ddtp.protocol.chunks import SealHeader, run_chunks, sealed_leaves, sealed_o
 from ddtp.protocol.codec import Buffer
 from ddtp.protocol.session import Session
 from ddtp.transfer.beside import together
-from ddtp.transfer.pacing import SMALL_BYTES, Pace
+from ddtp.transfer.pacing import Pace, is_small
 from ddtp.transfer.ports import Arrival, BulkLink, Run
 from ddtp.transfer.pump import SLOWEST_BYTES_PER_SECOND
 
@@ -260,7 +260,7 @@ class BulkSession:
     @property
     def is_small(self) -> bool:
         """True if the content does not wait for that of large packages."""
-        return self.seal.content_bytes < SMALL_BYTES
+        return is_small(self.seal.content_bytes)
 
 
 async def send_runs(bulk: BulkSession, runs: AsyncGenerator[Run, None], *, pace: Pace) -> None:

@@ -20,6 +20,11 @@ SMALL_SHARE: Final = 0.75
 """Of a limit, for small packages while a large one waits: it is later for them, and it arrives."""
 
 
+def is_small(content_bytes: int) -> bool:
+    """Tell whether content is that of a small package, which waits for no large one."""
+    return content_bytes < SMALL_BYTES
+
+
 @final
 class Pace:
     """Lets payload pass, piece by piece, first come first served; small packages do not wait for others.
@@ -79,7 +84,7 @@ class Pace:
 
         Args:
             size_bytes: Size of the piece that is moved next.
-            small: It belongs to content below `SMALL_BYTES`: it waits for such pieces only, and all others for it.
+            small: It belongs to content that `is_small`: it waits for such pieces only, and all others for it.
         """
         if self._within is not None:
             await self._within.take(size_bytes, small=small)

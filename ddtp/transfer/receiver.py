@@ -13,7 +13,7 @@ from ddtp.protocol.messages import Accept, Ack, ChunkFrame, Finish, Hello, KeyRe
 from ddtp.protocol.states import Role
 from ddtp.transfer.beside import beside, together
 from ddtp.transfer.channel import PIECE_BYTES, BulkSession, ready_of, receive_chunks
-from ddtp.transfer.pacing import SMALL_BYTES, Pace
+from ddtp.transfer.pacing import Pace, is_small
 from ddtp.transfer.ports import Arrival, BulkLink, BulkLinks, Deadlines, PeerStream, ReceiverPort
 from ddtp.transfer.pump import GOODBYE_SECONDS, Pump, open_pump
 
@@ -139,7 +139,7 @@ class _Receiving:
 
     async def _store_inside(self, seal: SealHeader, event: Message | ChunkFrame) -> Finish:
         """Store chunks that come on the stream of the session, as many at a time as have come."""
-        most, small = run_chunks(seal.chunk_size), seal.content_bytes < SMALL_BYTES
+        most, small = run_chunks(seal.chunk_size), is_small(seal.content_bytes)
         into, chunks = trio.open_memory_channel[ChunkFrame](most)
         ended: PeerVanished | PeerStalled | None = None
 

@@ -15,7 +15,7 @@ from ddtp.protocol.messages import Accept, Ack, ChunkFrame, Decline, Hello, Mess
 from ddtp.protocol.states import Role
 from ddtp.transfer.beside import beside
 from ddtp.transfer.channel import BulkSession, send_runs
-from ddtp.transfer.pacing import SMALL_BYTES, Pace
+from ddtp.transfer.pacing import Pace, is_small
 from ddtp.transfer.ports import BulkLink, Deadlines, PeerStream, Phase, Progress, Run, SenderPort
 from ddtp.transfer.pump import GOODBYE_SECONDS, SLOWEST_BYTES_PER_SECOND, Pump, open_pump
 from ddtp.transfer.refusal import NO_REASON
@@ -159,10 +159,10 @@ class _Sending:
 
     async def _send_inside(self, seal: SealHeader, accept: Accept) -> None:
         """Send the content on the stream of the session."""
-        most = max(1, BATCH_BYTES // seal.chunk_size)
+        most, small = max(1, BATCH_BYTES // seal.chunk_size), is_small(seal.content_bytes)
         async with aclosing(self._port.runs(accept, most_chunks=most)) as runs:
             async for run in runs:
-                await self._pace.take(len(run.sealed), small=seal.content_bytes < SMALL_BYTES)
+                await self._pace.take(len(run.sealed), small=small)
                 await self._pump.write(partial(self._frames, run), seconds=self._deadlines.chunk_seconds)
         await self._pump.send(await self._port.finish(), seconds=self._deadlines.chunk_seconds)
 

@@ -459,15 +459,7 @@ def test_every_failing_call_keeps_what_was_acknowledged(tmp_path: Path, faults: 
 def test_every_failing_call_of_an_opening_loses_nothing(tmp_path: Path, faults: DiskFaults, *, persisted: bool) -> None:
     """A process died with chunks in memory only: no opening acknowledges what it did not write and sync itself."""
     faults.arm(None)
-
-    def leave(directory: Path) -> None:
-        blob = opened(directory)
-        fill(blob, 0, 3)
-        blob.sync()
-        fill(blob, 3, 5)
-        blob.close()
-
-    leave(tmp_path / "good")
+    leave_unsynced(tmp_path / "good")
     faults.arm(None)
     opened(tmp_path / "good").close()
     calls = len(faults.seen)
@@ -475,7 +467,7 @@ def test_every_failing_call_of_an_opening_loses_nothing(tmp_path: Path, faults: 
     for number in range(calls):
         directory = tmp_path / str(number)
         faults.arm(None)
-        leave(directory)
+        leave_unsynced(directory)
         faults.arm(number, persisted=persisted)
         with suppress(StorageFailed):
             opened(directory).close()

@@ -141,8 +141,7 @@ async def test_a_small_transfer_ends_while_large_ones_share_the_limit(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, side: str
 ) -> None:
     """At whoever is busy with many, whether chunks move on the stream or on bulk connections."""
-    for module in ("sender", "receiver", "channel"):
-        monkeypatch.setattr(f"ddtp.transfer.{module}.SMALL_BYTES", 6 << 20)
+    monkeypatch.setattr("ddtp.transfer.pacing.SMALL_BYTES", 6 << 20)
     shared, start = Pace(limit_bytes_per_second=1 << 20), trio.current_time()
     took: dict[int, float] = {}
 
@@ -174,8 +173,7 @@ async def test_large_transfers_share_a_limit_down_to_the_slowest_rate(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, channels: int
 ) -> None:
     """Each of them waits long for its turn, and no holder takes that for silence."""
-    for module in ("receiver", "channel"):
-        monkeypatch.setattr(f"ddtp.transfer.{module}.SMALL_BYTES", 0)
+    monkeypatch.setattr("ddtp.transfer.pacing.SMALL_BYTES", 0)
     shared, start = Pace(limit_bytes_per_second=4 * (SLOWEST_BYTES_PER_SECOND + 512)), trio.current_time()
 
     async def transfer() -> None:
