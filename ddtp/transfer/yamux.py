@@ -475,7 +475,7 @@ class RawYamux:
         """Give back what was lent, if nothing can fill the window any more and nothing in it waits for its reader."""
         if (self._is_broken or self._peer_has_ended) and not self._unread:
             self._muxer.take_back(self._window_bytes - FIRST_WINDOW_BYTES)
-            self._window_bytes = FIRST_WINDOW_BYTES
+            self._window_bytes, self._granted_bytes = FIRST_WINDOW_BYTES, 0
 
     def _room(self) -> int:
         return self._window_bytes - self._granted_bytes - self._coming_bytes - len(self._unread)

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 import trio
 import trio.testing
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ddtp.errors import ProtocolViolation
@@ -617,6 +617,12 @@ def any_frames():
 
 @pytest.mark.slow
 @settings(deadline=None)
+@example(
+    [
+        (Frame(FrameType.DATA, 1, SYN).encode(), 1.0, "widen"),
+        (Frame(FrameType.DATA, 1, FIN).encode(), 1.0, "wait"),
+    ]
+)
 @given(
     st.lists(
         st.tuples(any_frames(), st.floats(0, 1), st.sampled_from(["wait", "read", "close", "reset", "widen"])),
